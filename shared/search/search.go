@@ -1,0 +1,46 @@
+// Package search is black-box optimization by ask and tell: a Problem, an Optimizer that proposes candidates for it, an
+// Evaluator that scores them, and the Run loop between the two.
+package search
+
+import "context"
+
+// Problem is what an optimizer is told before its first candidate.
+type Problem struct {
+	Dim    int       // length of every candidate
+	Lower  []float64 // [Dim]; inclusive
+	Upper  []float64 // [Dim]; inclusive
+	Budget int       // evaluations in all; an optimizer is never asked for more
+	Batch  int       // the most candidates that the evaluator takes at once, at least 1
+	Seed   uint64    // everything random comes from it
+	L1     float64   // the objective holds L1·Σ|w|, a term the optimizer may treat as known; 0 if it holds none
+	Groups []int     // target tokens of each example, in the order of Score.LogProbs; nil if scores carry none
+}
+
+// Score is what an evaluator says of one candidate. More than a number, because a model of the answers needs less guessing
+// than a model of their sum.
+type Score struct {
+	Objective float64   // minimised; NaN when the evaluation failed
+	Loss      float64   // token-mean cross-entropy over all examples, without any penalty
+	Examples  []float64 // token-mean cross-entropy of each example
+	LogProbs  []float64 // natural log-probability of each target token, example after example; nil if unknown
+}
+
+// Optimizer proposes candidates and learns their scores. Implementations are deterministic functions of the problem and of
+// what they were told, hold no clock and do no I/O. They are not safe for concurrent use.
+type Optimizer interface {
+	// Ask returns between 1 and n candidates within the bounds, or none when it has converged. Calling it again before
+	// the answers are told is an error.
+	Ask(n int) ([][]float64, error)
+	// Tell gives the scores of candidates, asked ones or others (a warm start), in one call per batch.
+	Tell(x [][]float64, s []Score) error
+	// Best returns the candidate to use: the best seen unless the implementation documents another choice. It is nil
+	// before the first finite score.
+	Best() []float64
+}
+
+// Evaluator scores candidates.
+type Evaluator interface {
+	// Evaluate returns one score per candidate, in order. A candidate whose evaluation fails gets a NaN objective; an
+	// error means that no candidate could be scored (or that ctx ended).
+	Evaluate(ctx context.Context, x [][]float64) ([]Score, error)
+}
