@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/medley-lora/medley/shared/zoo"
@@ -139,30 +138,18 @@ func LoadPeer(t testing.TB) []PeerRun {
 	return p.Runs
 }
 
-var extractOnce = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "medley-zoo-")
-	if err != nil {
-		return "", err
-	}
-	if err := zoo.Extract(dir); err != nil {
-		return "", err
-	}
-	return dir, os.CopyFS(filepath.Join(dir, "variants"), must(fs.Sub(files, "variants")))
-})
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-// Dir returns a folder holding the zoo (base, modules, tasks) and variants/. It is shared by the tests of one process and
-// must not be written to.
+// Dir extracts the zoo (base, modules, tasks) and variants/ into a folder of the test's own.
 func Dir(t testing.TB) string {
 	t.Helper()
-	dir, err := extractOnce()
+	dir := t.TempDir()
+	if err := zoo.Extract(dir); err != nil {
+		t.Fatal(err)
+	}
+	variants, err := fs.Sub(files, "variants")
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "variants"), variants); err != nil {
 		t.Fatal(err)
 	}
 	return dir
