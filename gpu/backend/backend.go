@@ -48,7 +48,7 @@ type Backend interface {
 
 // Pass records operations; they may run at once or when Read needs them. It keeps the first error, after which every
 // operation is a no-op that returns a tensor of the right shape, and Read returns that error: a model's forward pass needs no error
-// plumbing. Shape mismatches are errors, never panics. A pass is not safe for concurrent use.
+// plumbing. Shape mismatches are errors, never panics: implementations call the functions of check.go. A pass is not safe for concurrent use.
 type Pass interface {
 	// Embed gathers rows: ids [n] of table [v, d] -> [n, d].
 	Embed(table Resident, ids []int32) Tensor

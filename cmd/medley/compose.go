@@ -1,0 +1,288 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/shared/compose"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/pyrandom"
+	"github.com/medley-lora/medley/shared/search"
+	"github.com/medley-lora/medley/shared/task"
+	"github.com/medley-lora/medley/wasm/optimizer"
+)
+
+// objectiveFlag is what a search makes small.
+type objectiveFlag struct {
+	Objective string   `default:"sparse" help:"sparse: loss + penalty * sum of |w|; mean: loss + penalty * mean of |w|; lorahub: as the original."`
+	Penalty   *float64 `placeholder:"0.05" help:"Coefficient of the penalty on the weights."`
+}
+
+func (f objectiveFlag) parse() (task.Objective, error) {
+	o, err := task.ParseObjective(f.Objective)
+	if err == nil && f.Penalty != nil {
+		o, err = o.WithPenalty(*f.Penalty)
+	}
+	return o, err
+}
+
+// searchFlags are what compose and demo share.
+type searchFlags struct {
+	Optimizer string `default:"gntr" help:"${optimizers}"`
+	Budget    int    `default:"40" help:"Evaluations in all; one scores one weight vector on every example."`
+	Batch     int    `default:"64" help:"The most weight vectors scored at once."`
+	Seed      uint64 `default:"42" help:"Everything random comes from it."`
+	Method    string `default:"delta" help:"delta: sum of the modules' updates; product: LoraHub's own composition."`
+	objectiveFlag
+	backendFlag
+}
+
+type composeCommand struct {
+	Base     string `required:"" placeholder:"DIR" help:"Base model: a folder in Hugging Face's layout."`
+	Examples string `required:"" placeholder:"FILE" help:"A few examples of the new task: JSON lines of {\"input\", \"output\"}."`
+	Out      string `required:"" placeholder:"DIR" help:"Folder for the composed adapter, in PEFT's layout."`
+	modulesFlag
+	searchFlags
+	Eval       string `placeholder:"FILE" help:"Examples to measure accuracy on; never searched with."`
+	Holdout    int    `placeholder:"K" help:"Hold the last K examples out of the search and show their loss."`
+	Sample     int    `placeholder:"N" help:"Draw N modules, as Python's random.Random(S).sample(sorted names, N) does."`
+	SampleSeed int64  `default:"0" placeholder:"S" help:"Seed of --sample."`
+	Rank       int    `placeholder:"R" help:"Truncate the adapter to rank R by singular values (default: exact)."`
+	Report     string `placeholder:"FILE" help:"Write a report: one self-contained HTML page."`
+	Trace      string `placeholder:"FILE" help:"Record every evaluation; a trace cut off by a kill or Ctrl-C is resumed."`
+	JSON       bool   `help:"Print the result as one JSON object."`
+}
+
+func (c *composeCommand) Run(a *app) error {
+	job, modules, err := c.job()
+	if err != nil {
+		return err
+	}
+	e, reason, closeBase, err := openBase(a, c.Base, c.backendFlag)
+	if err != nil {
+		return err
+	}
+	defer closeBase()
+	if err := checkModules(modules); err != nil {
+		return err
+	}
+	s := &composing{app: a, flags: c.searchFlags, engine: e, reason: reason, job: job, modules: modules}
+	result, err := s.search(c.labels, c.Trace)
+	if err != nil {
+		return err
+	}
+	return c.finish(a, s, result)
+}
+
+// job reads and checks everything that the flags name before the model is loaded.
+func (c *composeCommand) job() (compose.Job, []module, error) {
+	modules, err := c.find()
+	if err != nil {
+		return compose.Job{}, nil, err
+	}
+	if len(modules) == 0 {
+		return compose.Job{}, nil, fault.New(fault.Invalid, "--modules", "names no folder; expected the folders of LoRA modules, such as 'modules/*'")
+	}
+	if c.Sample != 0 {
+		if modules, err = sample(modules, c.Sample, c.SampleSeed); err != nil {
+			return compose.Job{}, nil, err
+		}
+	}
+	if err := checkOut(c.Out); err != nil {
+		return compose.Job{}, nil, err
+	}
+	job, err := c.searchFlags.job()
+	if err != nil {
+		return job, nil, err
+	}
+	job.Modules, job.Holdout, job.KeepAll = names(modules), c.Holdout, c.Sample != 0
+	if job.Examples, err = readExamples("--examples", c.Examples); err != nil {
+		return job, nil, err
+	}
+	if c.Eval != "" {
+		job.Eval, err = readExamples("--eval", c.Eval)
+	}
+	return job, modules, err
+}
+
+// job is the part of a job that the search flags say.
+func (f searchFlags) job() (compose.Job, error) {
+	objective, err := f.parse()
+	if err != nil {
+		return compose.Job{}, err
+	}
+	if !slices.ContainsFunc(optimizer.Algorithms(), func(a optimizer.Algorithm) bool { return a.Name == f.Optimizer }) {
+		return compose.Job{}, fault.New(fault.Invalid, "--optimizer", "%q is not known; expected %s", f.Optimizer, optimizerNames())
+	}
+	return compose.Job{
+		Objective: objective, Budget: f.Budget, Batch: f.Batch, Seed: f.Seed,
+		NewOptimizer: func(p search.Problem) (search.Optimizer, error) { return optimizer.New(f.Optimizer, p) },
+	}, nil
+}
+
+func optimizerNames() string {
+	var all []string
+	for _, a := range optimizer.Algorithms() {
+		all = append(all, a.Name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// sample draws n modules as the original does: random.Random(seed).sample(sorted(names), n).
+func sample(modules []module, n int, seed int64) ([]module, error) {
+	if n < 1 || n > len(modules) {
+		return nil, fault.New(fault.Invalid, "--sample", "%d is outside [1, %d], the modules there are", n, len(modules))
+	}
+	sorted := slices.Clone(modules)
+	slices.SortFunc(sorted, func(a, b module) int { return strings.Compare(a.name, b.name) })
+	drawn := make([]module, n)
+	for i, at := range pyrandom.New(seed).Sample(len(sorted), n) {
+		drawn[i] = sorted[at]
+	}
+	return drawn, nil
+}
+
+// checkOut refuses, before any work, a folder that an adapter cannot be written to.
+func checkOut(out string) error {
+	entries, err := os.ReadDir(out)
+	if err == nil && len(entries) > 0 && !isAdapter(out) {
+		return fault.New(fault.Invalid, "--out", "%s holds something that is not an adapter; expected a new or empty folder, or an adapter to replace", out)
+	}
+	if info, err := os.Stat(out); err == nil && !info.IsDir() {
+		return fault.New(fault.Invalid, "--out", "%s is a file; expected a folder", out)
+	}
+	return nil
+}
+
+// labels names everything that a trace depends on by its digest, so that a trace is never continued with other data.
+func (c *composeCommand) labels(modules []string) (map[string]string, error) {
+	examples, err := os.ReadFile(c.Examples)
+	if err != nil {
+		return nil, fault.In("--examples", err)
+	}
+	base, err := digestOf(c.Base)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(examples)
+	objective, err := c.parse()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		"base": base, "examples": hex.EncodeToString(sum[:]), "modules": strings.Join(modules, "\n"),
+		"method": c.Method, "objective": fmt.Sprintf("%s %g", objective.Name, objective.Penalty), "holdout": fmt.Sprint(c.Holdout),
+	}, nil
+}
+
+// composeOutput is what compose prints with --json, and composition.json beside the adapter.
+type composeOutput struct {
+	compose.Result
+	Method     string     `json:"method"`
+	Optimizer  string     `json:"optimizer"`
+	Seed       uint64     `json:"seed"`
+	Backend    string     `json:"backend"`
+	Difference difference `json:"difference"`
+	Adapter    string     `json:"adapter"` // folder
+	Rank       int        `json:"rank"`    // the largest of the adapter's layers
+	Base       string     `json:"base"`
+	Command    string     `json:"command"` // to repeat the run
+}
+
+// difference says how far the update of the adapter, as read back from disk, is from its definition.
+type difference struct {
+	MaxAbs    float64 `json:"max_abs"`
+	Relative  float64 `json:"relative"`            // Frobenius
+	Truncated float64 `json:"truncated,omitempty"` // of that, what --rank gave up
+}
+
+// finish writes the adapter, the report and the result.
+func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) error {
+	out := composeOutput{
+		Result: *result, Method: c.Method, Optimizer: c.Optimizer, Seed: c.Seed, Backend: s.engine.Backend().Name,
+		Adapter: c.Out, Base: c.Base, Command: commandLine(a.args),
+	}
+	var err error
+	if out.Difference, out.Rank, err = s.export(result, c.Out, c.Rank, c.Base); err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(c.Out, "composition.json"), out); err != nil {
+		return err
+	}
+	if c.Report != "" {
+		if err := writeReport(c.Report, s, &out); err != nil {
+			return err
+		}
+	}
+	if c.JSON {
+		err = a.printJSON(out)
+	} else {
+		printResult(a, &out, c.Report)
+	}
+	if err == nil && result.Stopped == search.StoppedCanceled {
+		a.note("canceled: the best of %d evaluations was kept%s", result.Evaluations, resumeHint(c.Trace))
+		return fault.New(fault.Canceled, "", "canceled")
+	}
+	return err
+}
+
+func resumeHint(trace string) string {
+	if trace == "" {
+		return ""
+	}
+	return "; the same command goes on from " + trace
+}
+
+// export composes the adapter that the weights mean, writes it, reads it back and compares it with the definition.
+func (s *composing) export(result *compose.Result, out string, rank int, base string) (difference, int, error) {
+	var chosen []*lora.Adapter
+	var weights []float64
+	load := loader(s.modules)
+	for i, name := range result.Modules {
+		if w := result.Composed.Weights[i]; w != 0 || len(result.Modules) == 1 {
+			m, err := load(name)
+			if err != nil {
+				return difference{}, 0, err
+			}
+			chosen, weights = append(chosen, m), append(weights, w)
+		}
+	}
+	if len(chosen) == 0 { // the base itself was best: a zero update of the first module's shape
+		m, err := load(result.Modules[0])
+		if err != nil {
+			return difference{}, 0, err
+		}
+		chosen, weights = []*lora.Adapter{m}, []float64{0}
+	}
+	return writeAdapter(out, lora.Method(s.flags.Method), chosen, weights, lora.Options{Rank: rank}, base)
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o644)
+}
+
+// commandLine quotes arguments so that a POSIX shell reads them back.
+func commandLine(args []string) string {
+	quoted := []string{"medley"}
+	for _, arg := range args {
+		if arg == "" || strings.ContainsFunc(arg, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+./:,@%", r)
+		}) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		quoted = append(quoted, arg)
+	}
+	return strings.Join(quoted, " ")
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/shared/compose"
+	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/search"
+)
+
+// composing is one search under way.
+type composing struct {
+	app     *app
+	flags   searchFlags
+	engine  *engine.Engine
+	reason  string // why this backend
+	job     compose.Job
+	modules []module
+}
+
+// search runs the job, recording it in the file called trace unless that is empty. labels names what the trace depends on.
+func (s *composing) search(labels func(modules []string) (map[string]string, error), trace string) (result compose.Result, err error) {
+	mixer, err := engine.NewMixer(s.engine, lora.Method(s.flags.Method), names(s.modules), loader(s.modules))
+	if err != nil {
+		return result, err
+	}
+	_, warnings := s.engine.Encode(s.job.Examples)
+	if trace != "" {
+		file := &traceFile{path: trace}
+		defer func() {
+			if closing := file.close(); err == nil {
+				err = closing
+			}
+		}()
+		s.job.Begin = func(p search.Problem, modules []string) ([]search.Evaluation, func(search.Evaluation), error) {
+			found, err := labels(modules)
+			if err != nil {
+				return nil, nil, err
+			}
+			replay, err := file.begin(search.TraceHeader{Problem: p, Optimizer: s.flags.Optimizer, Labels: found})
+			if err != nil {
+				return nil, nil, err
+			}
+			if len(replay) > 0 {
+				s.app.note("%s holds %d evaluations of this search: going on from there", trace, len(replay))
+			}
+			return replay, file.observe, nil
+		}
+	}
+	s.job.Sketch = sketcher(s.modules)
+	watch := &watcher{app: s.app}
+	s.job.Observe = watch.observe
+	result, err = compose.Run(s.app.ctx, mixer, s.job)
+	watch.end()
+	result.Warnings = append(warnings, result.Warnings...)
+	return result, err
+}
+
+// watcher shows the stages of a job, one after the other.
+type watcher struct {
+	app   *app
+	title string // put before the stage's name
+	stage compose.Stage
+	shown *progress
+}
+
+func (w *watcher) observe(p compose.Progress) {
+	if w.shown == nil || p.Stage != w.stage {
+		w.end()
+		w.stage = p.Stage
+		w.shown = w.app.startProgress(w.title+string(p.Stage), p.Total)
+	}
+	remark := ""
+	if p.Evaluation != nil {
+		remark = fmt.Sprintf("best objective %.4f", p.Evaluation.Best)
+	}
+	w.shown.set(p.Done, remark)
+}
+
+func (w *watcher) end() {
+	if w.shown != nil {
+		w.shown.end()
+		w.shown = nil
+	}
+}

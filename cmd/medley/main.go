@@ -1,0 +1,103 @@
+// Command medley composes shared LoRA modules into an adapter for a new task, from a few examples and without gradients.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/medley-lora/medley/shared/fault"
+)
+
+type commands struct {
+	Compose  composeCommand  `cmd:"" help:"Find weights that compose modules for a new task, and write the composed adapter."`
+	Score    scoreCommand    `cmd:"" help:"Objective, losses and per-token log-probabilities of given weights."`
+	Generate generateCommand `cmd:"" help:"Answer prompts with the base, one module or a composition."`
+	Merge    mergeCommand    `cmd:"" help:"Merge modules with given weights, to an adapter or into the base."`
+	Inspect  inspectCommand  `cmd:"" help:"Say what a folder is, and what of it would be refused and why."`
+	Doctor   doctorCommand   `cmd:"" help:"Test and measure the backends of this machine."`
+	Demo     demoCommand     `cmd:"" help:"Compose for the unseen tasks of the built-in zoo."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+// Exit codes. A usage error is the caller's to mend before anything runs; 130 is what shells give a program ended by Ctrl-C.
+const (
+	exitFailed   = 1
+	exitUsage    = 2
+	exitCanceled = 130
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() { // a second Ctrl-C ends the program at once
+		<-ctx.Done()
+		stop()
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the program, in terms that a test can give.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var exit *int
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("medley"),
+		kong.Description("Compose shared LoRA modules into an adapter for a new task: a few examples, no gradients, no new parameters."),
+		kong.Vars{"version": version()},
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exit = &code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
+	)
+	if err != nil {
+		panic(err) // the command structs are wrong
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if exit != nil { // --help or --version
+		return *exit
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "medley: %v\n", err)
+		var wrong *kong.ParseError
+		if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
+			fmt.Fprintf(stderr, "See: medley %s --help\n", wrong.Context.Selected().Name)
+		}
+		return exitUsage
+	}
+	a := &app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, args: args}
+	return a.exitCode(parsed.Run(a))
+}
+
+// exitCode prints an error as a person should see it.
+func (a *app) exitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, context.Canceled) || fault.CodeOf(err) == fault.Canceled:
+		fmt.Fprintf(a.stderr, "medley: canceled\n")
+		return exitCanceled
+	}
+	fmt.Fprintf(a.stderr, "medley: %v\n", err)
+	if fault.CodeOf(err) == fault.Invalid {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "development"
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/cpu"
+	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/gpu/probe"
+	"github.com/medley-lora/medley/gpu/reference"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/peft"
+	"github.com/medley-lora/medley/shared/task"
+)
+
+// backendFlag chooses what the forward passes run on.
+type backendFlag struct {
+	Backend string `default:"auto" help:"auto, cpu or reference. auto tests each and takes the fastest that is right."`
+}
+
+// candidates lists the backends of this build.
+func candidates() []probe.Candidate {
+	return []probe.Candidate{
+		{Name: "cpu", Open: func() (backend.Backend, error) { return cpu.New(cpu.Options{}) }},
+		{Name: "reference", Open: func() (backend.Backend, error) { return reference.New(), nil }, LastResort: true},
+	}
+}
+
+// open returns the chosen backend and the reason for the choice.
+func (f backendFlag) open(a *app) (backend.Backend, string, error) {
+	b, _, reason, err := probe.Open(a.ctx, f.Backend, candidates(), false)
+	return b, reason, err
+}
+
+// modulesFlag names adapter folders. Patterns are expanded here, so that they work quoted; when a shell has expanded one already, the
+// folders after the first arrive as arguments.
+type modulesFlag struct {
+	Modules []string `sep:"none" placeholder:"'DIR/*'" help:"PEFT adapter folders: a folder or a pattern; may be repeated."`
+	Folders []string `arg:"" optional:"" name:"folders" help:"More adapter folders, as a shell expands an unquoted pattern."`
+}
+
+// module is one adapter folder and the name that it goes by.
+type module struct {
+	name   string
+	folder string
+}
+
+// find expands the patterns to folders that hold an adapter, in the order given and sorted within a pattern. A module's name is its
+// folder's; where two folders share it, parents are added until they differ.
+func (f modulesFlag) find() ([]module, error) {
+	var folders []string
+	for _, pattern := range slices.Concat(f.Modules, f.Folders) {
+		found, err := adapterFolders(pattern)
+		if err != nil {
+			return nil, err
+		}
+		folders = append(folders, found...)
+	}
+	modules := make([]module, 0, len(folders))
+	seen := map[string]bool{}
+	for _, folder := range folders {
+		if !seen[folder] {
+			seen[folder] = true
+			modules = append(modules, module{name: filepath.Base(folder), folder: folder})
+		}
+	}
+	return modules, distinguish(modules)
+}
+
+func adapterFolders(pattern string) ([]string, error) {
+	if isAdapter(pattern) { // also where the name holds characters that a pattern gives a meaning
+		return []string{filepath.Clean(pattern)}, nil
+	}
+	matches, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "--modules", "%q is not a pattern: %v", pattern, err)
+	}
+	matches = slices.DeleteFunc(matches, func(m string) bool { return !isAdapter(m) })
+	if len(matches) == 0 {
+		return nil, fault.New(fault.Invalid, "--modules", "%q matches no folder with an adapter_config.json", pattern)
+	}
+	return matches, nil
+}
+
+func isAdapter(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, "adapter_config.json"))
+	return err == nil
+}
+
+// distinguish lengthens names that more than one module has.
+func distinguish(modules []module) error {
+	for depth := 2; ; depth++ {
+		count := map[string]int{}
+		for _, m := range modules {
+			count[m.name]++
+		}
+		clash := false
+		for i, m := range modules {
+			if count[m.name] > 1 {
+				clash = true
+				modules[i].name = lastParts(m.folder, depth)
+			}
+		}
+		if !clash {
+			return nil
+		}
+		if depth > 64 {
+			return fault.New(fault.Invalid, "--modules", "two folders cannot be told apart by name")
+		}
+	}
+}
+
+func lastParts(path string, n int) string {
+	parts := strings.Split(filepath.ToSlash(path), "/")
+	return strings.Join(parts[max(0, len(parts)-n):], "/")
+}
+
+func names(modules []module) []string {
+	all := make([]string, len(modules))
+	for i, m := range modules {
+		all[i] = m.name
+	}
+	return all
+}
+
+// loader returns a function that reads a module by name.
+func loader(modules []module) func(name string) (*lora.Adapter, error) {
+	folders := make(map[string]string, len(modules))
+	for _, m := range modules {
+		folders[m.name] = m.folder
+	}
+	return func(name string) (*lora.Adapter, error) {
+		folder, ok := folders[name]
+		if !ok {
+			return nil, fault.New(fault.NotFound, "module "+name, "there is none of that name")
+		}
+		a, err := loadAdapter(folder)
+		if err != nil {
+			return nil, fault.In("module "+name, err)
+		}
+		a.Name = name
+		return a, nil
+	}
+}
+
+func loadAdapter(folder string) (*lora.Adapter, error) {
+	m, err := peft.Open(folder, peft.OpenOptions{AllowPickle: true})
+	if err != nil {
+		return nil, err
+	}
+	return m.Load()
+}
+
+// checkModules opens every module's configuration and headers, so that one that cannot be used is refused before any work.
+func checkModules(modules []module) error {
+	for _, m := range modules {
+		if _, err := peft.Open(m.folder, peft.OpenOptions{AllowPickle: true}); err != nil {
+			return fault.In("module "+m.name, err)
+		}
+	}
+	return nil
+}
+
+// openBase loads a base model on a backend; the caller closes both through the returned function.
+func openBase(a *app, folder string, f backendFlag) (*engine.Engine, string, func(), error) {
+	b, reason, err := f.open(a)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	e, err := engine.Open(a.ctx, folder, b, engine.Options{})
+	if err != nil {
+		b.Close()
+		return nil, "", nil, fault.In("--base "+folder, err)
+	}
+	return e, reason, func() { e.Close(); b.Close() }, nil
+}
+
+// readExamples reads a JSON-lines file of examples; flag names it in errors.
+func readExamples(flag, path string) ([]task.Example, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, flag, "%s cannot be read: %v", path, errorWithoutPath(err))
+	}
+	defer f.Close()
+	examples, err := task.ReadExamples(f, task.Limits{})
+	return examples, fault.In(fmt.Sprintf("%s %s", flag, path), err)
+}
+
+// errorWithoutPath strips the operation and path that the os package adds, which the message has already.
+func errorWithoutPath(err error) error {
+	if p, ok := err.(*os.PathError); ok { //nolint:errorlint // exactly what os.Open returns
+		return p.Err
+	}
+	return err
+}

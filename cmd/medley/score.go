@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/task"
+)
+
+type scoreCommand struct {
+	Base     string `required:"" placeholder:"DIR" help:"Base model folder."`
+	Examples string `required:"" placeholder:"FILE" help:"Examples: JSON lines of {\"input\", \"output\"}."`
+	Weights  string `required:"" placeholder:"LIST|FILE" help:"One weight per module, '0.5,-0.25,1', in the order of --modules; or a file with one JSON list a line, or one list of lists."`
+	Method   string `default:"delta" help:"delta or product."`
+	modulesFlag
+	objectiveFlag
+	backendFlag
+	JSON bool `help:"Print the result as one JSON object."`
+}
+
+// scoreOutput is what score prints with --json.
+type scoreOutput struct {
+	Scores  []scoreOf `json:"scores"`
+	Modules []string  `json:"modules"`
+	Backend string    `json:"backend"`
+}
+
+type scoreOf struct {
+	Weights   []float64   `json:"weights"`
+	Objective finite      `json:"objective"`
+	Loss      finite      `json:"loss"`
+	Examples  []exampleOf `json:"examples"`
+}
+
+type exampleOf struct {
+	Loss     finite   `json:"loss"`
+	LogProbs []finite `json:"logprobs"`
+}
+
+// finite is a number that becomes null where JSON has no word for it.
+type finite float64
+
+func (f finite) MarshalJSON() ([]byte, error) {
+	if v := float64(f); math.IsNaN(v) || math.IsInf(v, 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(f))
+}
+
+func (c *scoreCommand) Run(a *app) error {
+	modules, err := c.find()
+	if err != nil {
+		return err
+	}
+	weights, err := readWeights(c.Weights, len(modules))
+	if err != nil {
+		return err
+	}
+	objective, err := c.parse()
+	if err != nil {
+		return err
+	}
+	examples, err := readExamples("--examples", c.Examples)
+	if err != nil {
+		return err
+	}
+	e, _, closeBase, err := openBase(a, c.Base, c.backendFlag)
+	if err != nil {
+		return err
+	}
+	defer closeBase()
+	mixer, err := engine.NewMixer(e, lora.Method(c.Method), names(modules), loader(modules))
+	if err != nil {
+		return err
+	}
+	_, warnings := e.Encode(examples)
+	for _, w := range warnings {
+		a.note("warning: %s", w)
+	}
+	out, err := c.score(a, mixer, objective, examples, weights)
+	if err != nil {
+		return err
+	}
+	out.Modules, out.Backend = names(modules), e.Backend().Name
+	if c.JSON {
+		return a.printJSON(out)
+	}
+	out.print(a)
+	return nil
+}
+
+func (c *scoreCommand) score(a *app, m *engine.Mixer, objective task.Objective, examples []task.Example, weights [][]float64) (*scoreOutput, error) {
+	scores, err := m.Score(a.ctx, examples, weights)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := m.Tokens(examples)
+	if err != nil {
+		return nil, err
+	}
+	out := &scoreOutput{Scores: make([]scoreOf, len(scores))}
+	for i, s := range scores {
+		one := scoreOf{Weights: weights[i], Loss: finite(s.Loss), Objective: finite(objective.Value(s.Examples, tokens, weights[i]))}
+		rest := s.LogProbs
+		for j, loss := range s.Examples {
+			x := exampleOf{Loss: finite(loss)}
+			for _, v := range rest[:tokens[j]] {
+				x.LogProbs = append(x.LogProbs, finite(v))
+			}
+			rest = rest[tokens[j]:]
+			one.Examples = append(one.Examples, x)
+		}
+		out.Scores[i] = one
+	}
+	return out, nil
+}
+
+func (o *scoreOutput) print(a *app) {
+	t := newTable(a.stdout, "vector", "objective", "loss", "loss of each example")
+	for i, s := range o.Scores {
+		var losses []string
+		for _, x := range s.Examples {
+			losses = append(losses, fmt.Sprintf("%.4f", float64(x.Loss)))
+		}
+		t.AppendRow(table.Row{i + 1, fmt.Sprintf("%.6f", float64(s.Objective)), fmt.Sprintf("%.6f", float64(s.Loss)), strings.Join(losses, " ")})
+	}
+	t.Render()
+}
+
+// Bounds on a file of weights.
+const (
+	maxWeightsFile = 256 << 20
+	maxWeight      = 1e6
+)
+
+// readWeights reads weight vectors of n numbers each: a comma-separated list, a JSON list, or a file of JSON lists.
+func readWeights(text string, n int) ([][]float64, error) {
+	data := []byte(text)
+	if info, err := os.Stat(text); err == nil && !info.IsDir() {
+		if info.Size() > maxWeightsFile {
+			return nil, fault.New(fault.TooLarge, "--weights", "the file has %d bytes; at most %d are read", info.Size(), maxWeightsFile)
+		}
+		if data, err = os.ReadFile(text); err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "--weights", "%s cannot be read: %v", text, errorWithoutPath(err))
+		}
+	} else if !strings.HasPrefix(strings.TrimSpace(text), "[") {
+		data = []byte("[" + text + "]")
+	}
+	vectors, err := parseVectors(data)
+	if err != nil {
+		return nil, err
+	}
+	if len(vectors) == 0 {
+		return nil, fault.New(fault.Invalid, "--weights", "holds no numbers; expected %d per vector, one per module", n)
+	}
+	for i, v := range vectors {
+		if len(v) != n {
+			return nil, fault.New(fault.Invalid, "--weights", "vector %d has %d numbers; expected %d, one per module", i+1, len(v), n)
+		}
+		for j, w := range v {
+			if math.IsNaN(w) || math.Abs(w) > maxWeight {
+				return nil, fault.New(fault.Invalid, "--weights", "vector %d, number %d: %g is outside ±%g", i+1, j+1, w, float64(maxWeight))
+			}
+		}
+	}
+	return vectors, nil
+}
+
+// parseVectors reads any sequence of JSON values, each a list of numbers or a list of such lists.
+func parseVectors(data []byte) ([][]float64, error) {
+	var vectors [][]float64
+	d := json.NewDecoder(bytes.NewReader(data))
+	for d.More() {
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return nil, notWeights(err)
+		}
+		var one []float64
+		if json.Unmarshal(raw, &one) == nil {
+			vectors = append(vectors, one)
+			continue
+		}
+		var many [][]float64
+		if err := json.Unmarshal(raw, &many); err != nil {
+			return nil, notWeights(err)
+		}
+		vectors = append(vectors, many...)
+	}
+	return vectors, nil
+}
+
+func notWeights(err error) error {
+	return fault.Wrap(err, fault.Invalid, "--weights", "expected a file, or numbers such as '0.5,-0.25,1' (%v)", err)
+}

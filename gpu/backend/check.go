@@ -1,0 +1,149 @@
+package backend
+
+import "github.com/medley-lora/medley/shared/fault"
+
+// The checks below are the argument rules of Pass, in one place so that every implementation refuses the same calls with the
+// same words. They cost nothing beside the operation they guard.
+
+func mismatch(op, format string, args ...any) error {
+	return fault.New(fault.Internal, op, format, args...)
+}
+
+// CheckIDs refuses ids outside [0, n).
+func CheckIDs(op string, ids []int32, n int) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= n {
+			return mismatch(op, "id %d at row %d is outside [0, %d)", id, i, n)
+		}
+	}
+	return nil
+}
+
+// CheckSame refuses two shapes that differ.
+func CheckSame(op string, a, b Tensor) error {
+	ar, ac := a.Dims()
+	br, bc := b.Dims()
+	if ar != br || ac != bc {
+		return mismatch(op, "shapes [%d, %d] and [%d, %d] differ", ar, ac, br, bc)
+	}
+	return nil
+}
+
+// CheckLinear refuses a product x [rows, cols] · w [out, in]ᵀ whose shapes do not fit.
+func CheckLinear(x Tensor, out, in int, residual Tensor) error {
+	rows, cols := x.Dims()
+	if cols != in {
+		return mismatch("linear", "input has %d columns, the weight takes %d", cols, in)
+	}
+	if residual == nil {
+		return nil
+	}
+	if r, c := residual.Dims(); r != rows || c != out {
+		return mismatch("linear", "residual is [%d, %d], the result [%d, %d]", r, c, rows, out)
+	}
+	return nil
+}
+
+// FactorShape is what CheckUpdate needs to know of a factor.
+type FactorShape struct {
+	Rank, In, Out int
+	Scale         float32
+}
+
+// CheckUpdate refuses segments out of order or out of range, unknown modules, factors of other shapes, and, in product
+// segments, factors that disagree in rank or scale. shape reports false for a resident that is no factor of the backend.
+func CheckUpdate(u *Update, rows, out, in int, shape func(Resident) (FactorShape, bool)) error {
+	if u == nil {
+		return nil
+	}
+	previous := 0
+	for i, s := range u.Segments {
+		if s.Row0 < previous || s.Row1 < s.Row0 || s.Row1 > rows {
+			return mismatch("update", "segment %d covers rows [%d, %d) of %d, after row %d", i, s.Row0, s.Row1, rows, previous)
+		}
+		previous = s.Row1
+		if err := checkTerms(u.Factors, s, out, in, shape); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTerms(factors []Resident, s Segment, out, in int, shape func(Resident) (FactorShape, bool)) error {
+	var first *FactorShape
+	for _, t := range s.Terms {
+		if t.Module < 0 || t.Module >= len(factors) {
+			return mismatch("update", "module %d of %d", t.Module, len(factors))
+		}
+		if factors[t.Module] == nil {
+			continue
+		}
+		f, ok := shape(factors[t.Module])
+		if !ok {
+			return mismatch("update", "module %d is not a factor of this backend", t.Module)
+		}
+		if f.In != in || f.Out != out {
+			return mismatch("update", "module %d updates a map [%d, %d], not [%d, %d]", t.Module, f.Out, f.In, out, in)
+		}
+		if first == nil {
+			first = &f
+		} else if s.Product && (f.Rank != first.Rank || f.Scale != first.Scale) {
+			return mismatch("update", "module %d has rank %d and scale %g; a product needs rank %d and scale %g throughout",
+				t.Module, f.Rank, f.Scale, first.Rank, first.Scale)
+		}
+	}
+	return nil
+}
+
+// CheckAttention refuses heads that do not divide the columns, spans out of range, and a bias that misses a distance.
+func CheckAttention(q, k, v Tensor, a Attention) error {
+	qRows, cols := q.Dims()
+	kRows, kCols := k.Dims()
+	vRows, vCols := v.Dims()
+	if a.Heads <= 0 || cols%a.Heads != 0 {
+		return mismatch("attention", "%d heads over %d columns", a.Heads, cols)
+	}
+	if kCols != cols || vCols != cols || kRows != vRows {
+		return mismatch("attention", "q has %d columns, k is [%d, %d], v is [%d, %d]", cols, kRows, kCols, vRows, vCols)
+	}
+	distances := 0
+	if a.Bias != nil {
+		distances = len(a.Bias) / a.Heads
+	}
+	previous := 0
+	for i, s := range a.Spans {
+		if s.Q0 < previous || s.Q1 < s.Q0 || s.Q1 > qRows || s.K0 < 0 || s.K1 < s.K0 || s.K1 > kRows || s.QPos < 0 {
+			return mismatch("attention", "span %d (%+v) does not fit %d queries after row %d and %d keys", i, s, qRows, previous, kRows)
+		}
+		previous = s.Q1
+		if a.Bias == nil || s.Q0 == s.Q1 || s.K0 == s.K1 {
+			continue
+		}
+		lowest := a.BiasZero - (s.QPos + s.Q1 - s.Q0 - 1)
+		highest := a.BiasZero + (s.K1 - s.K0 - 1) - s.QPos
+		if a.Causal {
+			highest = min(highest, a.BiasZero)
+		}
+		if lowest < 0 || highest >= distances {
+			return mismatch("attention", "span %d needs bias rows [%d, %d] of %d", i, lowest, highest, distances)
+		}
+	}
+	return nil
+}
+
+// CheckScatter refuses rows out of range or repeated, and columns that differ.
+func CheckScatter(dst, src Tensor, rows []int32) error {
+	dRows, dCols := dst.Dims()
+	sRows, sCols := src.Dims()
+	if dCols != sCols || sRows != len(rows) {
+		return mismatch("scatter", "%d rows of [%d, %d] into [%d, %d]", len(rows), sRows, sCols, dRows, dCols)
+	}
+	seen := make(map[int32]bool, len(rows))
+	for i, r := range rows {
+		if r < 0 || int(r) >= dRows || seen[r] {
+			return mismatch("scatter", "row %d goes to row %d of %d, out of range or a second time", i, r, dRows)
+		}
+		seen[r] = true
+	}
+	return nil
+}

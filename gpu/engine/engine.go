@@ -1,0 +1,209 @@
+// Package engine runs one frozen base model over batches in which every row names the adapters it uses. Scoring many candidates
+// of a search, serving many adapters at once and mixing modules are the same batched forward with different segments.
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/tokenizer"
+	"github.com/medley-lora/medley/shared/checkpoint"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/task"
+)
+
+// Options bounds an engine. The zero value works.
+type Options struct {
+	// Memory is how many bytes of activations one pass may plan for; larger batches are split. Default 256 MiB.
+	Memory int64
+	// MaxSource and MaxTarget are the most tokens of an input and of an output, the end token included; longer ones are cut
+	// with a warning. Defaults 2048 and 256, as LoraHub's.
+	MaxSource, MaxTarget int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Memory == 0 {
+		o.Memory = 256 << 20
+	}
+	if o.MaxSource == 0 {
+		o.MaxSource = 2048
+	}
+	if o.MaxTarget == 0 {
+		o.MaxTarget = 256
+	}
+	return o
+}
+
+// Engine is a base model on a backend with the modules registered so far. It is safe for concurrent use.
+type Engine struct {
+	Tokenizer *tokenizer.Tokenizer
+
+	options Options
+	backend backend.Backend
+	model   *t5.Model
+	store   *checkpoint.Store
+
+	mu      sync.RWMutex
+	modules int
+	factors map[string][]backend.Resident // by map, then by module; nil where a module leaves the map alone
+}
+
+// Open loads a base model from a folder in Hugging Face's layout. ctx bounds the loading.
+func Open(ctx context.Context, dir string, b backend.Backend, opt Options) (*Engine, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "config.json", "cannot be read; expected a folder with config.json, weights and a tokenizer")
+	}
+	config, err := t5.ParseConfig(data)
+	if err != nil {
+		return nil, err
+	}
+	tok, err := tokenizer.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if tok.VocabSize() > config.VocabSize {
+		return nil, fault.New(fault.Invalid, "tokenizer", "has %d tokens, the model only %d", tok.VocabSize(), config.VocabSize)
+	}
+	store, err := checkpoint.OpenModel(dir)
+	if err != nil {
+		return nil, err
+	}
+	model, err := t5.Load(config, weights{ctx, store}, b)
+	if err != nil {
+		store.Close()
+		return nil, err
+	}
+	return &Engine{
+		Tokenizer: tok, options: opt.withDefaults(), backend: b, model: model, store: store,
+		factors: map[string][]backend.Resident{},
+	}, nil
+}
+
+// Close frees the model and every module. The backend stays open.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, modules := range e.factors {
+		for _, f := range modules {
+			if f != nil {
+				f.Free()
+			}
+		}
+	}
+	e.factors = nil
+	e.model.Free()
+	return e.store.Close()
+}
+
+// Model is the base, for its configuration and the maps that adapters may update.
+func (e *Engine) Model() *t5.Model { return e.model }
+
+// Backend is what the engine runs on.
+func (e *Engine) Backend() backend.Info { return e.backend.Info() }
+
+// AddModule uploads an adapter and returns the number that compositions call it by. An adapter that does not fit the base is refused,
+// naming the first layer at fault; nothing is kept of it then.
+func (e *Engine) AddModule(a *lora.Adapter) (int, error) {
+	if err := Fits(e.model.Maps(), a); err != nil {
+		return 0, err
+	}
+	uploaded := make([]backend.Resident, len(a.Layers))
+	for i, l := range a.Layers {
+		r, err := e.backend.Factor(l.A, l.B, l.Rank, l.In, l.Out, float32(l.Scale))
+		if err != nil {
+			for _, r := range uploaded[:i] {
+				r.Free()
+			}
+			return 0, fault.In(fmt.Sprintf("module %s: %s", a.Name, l.Target), err)
+		}
+		uploaded[i] = r
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	number := e.modules
+	e.modules++
+	for i, l := range a.Layers {
+		known := e.factors[l.Target]
+		grown := make([]backend.Resident, number+1) // a fresh slice: passes under way keep reading the old one
+		copy(grown, known)
+		grown[number] = uploaded[i]
+		e.factors[l.Target] = grown
+	}
+	return number, nil
+}
+
+// Fits refuses an adapter with a layer that the base lacks or whose shape differs.
+func Fits(maps map[string]t5.Map, a *lora.Adapter) error {
+	for _, l := range a.Layers {
+		m, ok := maps[l.Target]
+		if !ok {
+			return fault.New(fault.Invalid, "module "+a.Name+": "+l.Target, "the base model has no such linear map")
+		}
+		if m.In != l.In || m.Out != l.Out {
+			return fault.New(fault.Invalid, "module "+a.Name+": "+l.Target,
+				"updates a map of %d to %d; the base model's is %d to %d", l.In, l.Out, m.In, m.Out)
+		}
+	}
+	return nil
+}
+
+// Example is an encoded input and its target, end tokens included.
+type Example struct {
+	Source []int32
+	Target []int32
+}
+
+// Encode turns text into tokens. A side longer than the engine takes is cut, keeping the end token, and a warning says so.
+func (e *Engine) Encode(examples []task.Example) (encoded []Example, warnings []string) {
+	encoded = make([]Example, len(examples))
+	for i, x := range examples {
+		var cut string
+		if encoded[i].Source, cut = e.EncodeInput(x.Input); cut != "" {
+			warnings = append(warnings, fmt.Sprintf("example %d: input %s", i+1, cut))
+		}
+		if encoded[i].Target, cut = e.cut(x.Output, e.options.MaxTarget); cut != "" {
+			warnings = append(warnings, fmt.Sprintf("example %d: output %s", i+1, cut))
+		}
+	}
+	return encoded, warnings
+}
+
+// EncodeInput turns one input into tokens; the warning says whether it was cut.
+func (e *Engine) EncodeInput(text string) (ids []int32, warning string) {
+	return e.cut(text, e.options.MaxSource)
+}
+
+func (e *Engine) cut(text string, most int) (ids []int32, warning string) {
+	ids = e.Tokenizer.Encode(text)
+	if len(ids) <= most {
+		return ids, ""
+	}
+	return append(ids[:most-1:most-1], e.Tokenizer.EOS()), fmt.Sprintf("cut from %d to %d tokens", len(ids), most)
+}
+
+// weights adapts a checkpoint to what t5.Load reads, and stops when ctx ends.
+type weights struct {
+	ctx   context.Context
+	store *checkpoint.Store
+}
+
+func (w weights) Shape(name string) ([]int, bool) {
+	info, ok := w.store.Info(name)
+	return info.Shape, ok
+}
+
+func (w weights) Float32(name string) ([]float32, error) {
+	if err := w.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return w.store.Float32(name)
+}
+
+func (w weights) Release(name string) { w.store.Release(name) }

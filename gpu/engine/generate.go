@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"context"
+	"math/rand/v2"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/shared/fault"
+)
+
+// Request is one text to continue, under its own composition.
+type Request struct {
+	Source      []int32
+	Composition *Composition // requests that share the pointer and follow each other share a segment
+}
+
+// Sampling says how tokens are chosen. The zero value is greedy decoding of up to 256 tokens.
+type Sampling struct {
+	MaxTokens   int     // end token not counted; default 256
+	Temperature float64 // 0: greedy
+	TopK        int     // 0: the whole vocabulary
+	TopP        float64 // 0 or 1: no nucleus
+	Seed        uint64  // each request draws from its own stream, so the batch does not matter
+}
+
+func (s Sampling) check() error {
+	switch {
+	case s.MaxTokens < 0 || s.MaxTokens > 1<<16:
+		return fault.New(fault.Invalid, "max-tokens", "%d is outside [1, 65536]", s.MaxTokens)
+	case !(s.Temperature >= 0 && s.Temperature <= 100):
+		return fault.New(fault.Invalid, "temperature", "%g is outside [0, 100]", s.Temperature)
+	case s.TopK < 0:
+		return fault.New(fault.Invalid, "top-k", "%d is negative", s.TopK)
+	case !(s.TopP >= 0 && s.TopP <= 1):
+		return fault.New(fault.Invalid, "top-p", "%g is outside [0, 1]", s.TopP)
+	}
+	return nil
+}
+
+// Listener hears of tokens as they come. Either function may be nil.
+type Listener struct {
+	Token func(request int, id int32) // in order within a request; requests take turns
+	Done  func(request int)           // after a request's last token
+}
+
+func (l Listener) token(request int, id int32) {
+	if l.Token != nil {
+		l.Token(request, id)
+	}
+}
+
+func (l Listener) done(request int) {
+	if l.Done != nil {
+		l.Done(request)
+	}
+}
+
+// Generate continues every request until its end token or the limit, and returns the tokens without start and end.
+func (e *Engine) Generate(ctx context.Context, requests []Request, s Sampling, l Listener) ([][]int32, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if s.MaxTokens == 0 {
+		s.MaxTokens = 256
+	}
+	outputs := make([][]int32, len(requests))
+	for first := 0; first < len(requests); {
+		last := e.fillRequests(requests, first, s.MaxTokens)
+		g := generation{engine: e, requests: requests[first:last], outputs: outputs[first:last], sampling: s, listener: l, first: first}
+		if err := g.run(ctx); err != nil {
+			return nil, err
+		}
+		first = last
+	}
+	return outputs, nil
+}
+
+func (e *Engine) fillRequests(requests []Request, first, room int) int {
+	perSource, perSequence := e.model.GenerateBytes(room)
+	var used int64
+	for i := first; i < len(requests); i++ {
+		used += perSource*int64(len(requests[i].Source)) + perSequence
+		if used > e.options.Memory && i > first {
+			return i
+		}
+	}
+	return len(requests)
+}
+
+// generation is one batch of requests that are decoded together.
+type generation struct {
+	engine   *Engine
+	requests []Request
+	outputs  [][]int32
+	sampling Sampling
+	listener Listener
+	first    int // number of the batch's first request
+}
+
+func (g *generation) run(ctx context.Context) error {
+	e := g.engine
+	var source t5.Packed
+	var onSource segments
+	for _, r := range g.requests {
+		source.Append(r.Source)
+		onSource.extend(r.Composition, len(source.IDs))
+	}
+	p := e.backend.Begin(ctx)
+	defer p.End()
+	factors := e.snapshot()
+	up := onSource.updates(factors)
+	encoded := e.model.Encode(p, source, up)
+	decoding := e.model.StartDecoding(p, encoded, source, g.sampling.MaxTokens, up)
+
+	active, ids, streams := make([]int, len(g.requests)), make([]int32, len(g.requests)), make([]*rand.Rand, len(g.requests))
+	for i := range g.requests {
+		active[i], ids[i] = i, e.model.Config.StartID
+		streams[i] = rand.New(rand.NewPCG(g.sampling.Seed, uint64(g.first+i)))
+	}
+	for position := 0; len(active) > 0; position++ {
+		logits, err := g.step(p, decoding, active, ids, position, factors)
+		if err != nil {
+			return err
+		}
+		active, ids = g.advance(active, logits, streams)
+	}
+	return nil
+}
+
+// step runs one position and returns the logits [len(active), vocabulary] on the host; nothing of it stays in the pass.
+func (g *generation) step(p backend.Pass, d *t5.Decoding, active []int, ids []int32, position int, factors map[string][]backend.Resident) (logits []float32, err error) {
+	var rows segments
+	for i, sequence := range active {
+		rows.extend(g.requests[sequence].Composition, i+1)
+	}
+	p.Scope(func() backend.Tensor {
+		logits, err = p.Read(d.Step(p, active, ids, position, rows.updates(factors)))
+		return nil
+	})
+	return logits, err
+}
+
+// advance chooses a token for each active sequence and returns those that go on, with what to feed them.
+func (g *generation) advance(active []int, logits []float32, streams []*rand.Rand) (next []int, ids []int32) {
+	vocabulary := g.engine.model.Config.VocabSize
+	for i, sequence := range active {
+		token := choose(logits[i*vocabulary:(i+1)*vocabulary], g.sampling, streams[sequence])
+		if token != g.engine.model.Config.EndID {
+			g.outputs[sequence] = append(g.outputs[sequence], token)
+			g.listener.token(g.first+sequence, token)
+		}
+		if token == g.engine.model.Config.EndID || len(g.outputs[sequence]) == g.sampling.MaxTokens {
+			g.listener.done(g.first + sequence)
+			continue
+		}
+		next, ids = append(next, sequence), append(ids, token)
+	}
+	return next, ids
+}

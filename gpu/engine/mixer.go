@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/search"
+	"github.com/medley-lora/medley/shared/task"
+)
+
+// Mixer scores and generates under weight vectors over a fixed list of modules. A module is read when a weight other than zero first
+// asks for it, and only once; it then lives on the backend alone. A Mixer is safe for concurrent use.
+type Mixer struct {
+	engine  *Engine
+	names   []string
+	load    func(name string) (*lora.Adapter, error)
+	product bool
+
+	mu      sync.Mutex
+	numbers map[int]int   // engine's number of each module read so far
+	first   *lora.Adapter // without its numbers, for product's rules
+}
+
+// NewMixer makes a mixer for the composition method lora.Delta or lora.Product; the other methods are static merges and are refused.
+func NewMixer(e *Engine, method lora.Method, names []string, load func(name string) (*lora.Adapter, error)) (*Mixer, error) {
+	if method != lora.Delta && method != lora.Product {
+		return nil, fault.New(fault.Unsupported, "method", "%q is a static merge; a search composes by %q or %q (medley merge makes static merges)", method, lora.Delta, lora.Product)
+	}
+	return &Mixer{engine: e, names: names, load: load, product: method == lora.Product, numbers: map[int]int{}}, nil
+}
+
+// Read counts the modules read so far.
+func (m *Mixer) Read() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.numbers)
+}
+
+// Composition turns weights, one per module, into what the engine runs, reading the modules that it needs.
+func (m *Mixer) Composition(weights []float64) (Composition, error) {
+	if len(weights) != len(m.names) {
+		return Composition{}, fault.New(fault.Invalid, "weights", "%d for %d modules", len(weights), len(m.names))
+	}
+	c := Composition{Product: m.product}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, w := range weights {
+		if w == 0 {
+			continue
+		}
+		number, err := m.number(i)
+		if err != nil {
+			return Composition{}, err
+		}
+		c.Terms = append(c.Terms, backend.Term{Module: number, Weight: float32(w)})
+	}
+	return c, nil
+}
+
+// number returns the engine's number of module i, reading it at first use.
+func (m *Mixer) number(i int) (int, error) {
+	if n, ok := m.numbers[i]; ok {
+		return n, nil
+	}
+	a, err := m.load(m.names[i])
+	if err != nil {
+		return 0, err
+	}
+	if m.product {
+		if err := m.suits(a); err != nil {
+			return 0, err
+		}
+	}
+	n, err := m.engine.AddModule(a)
+	if err != nil {
+		return 0, err
+	}
+	m.numbers[i] = n
+	return n, nil
+}
+
+// suits holds the modules of a product to one shape, as its definition needs.
+func (m *Mixer) suits(a *lora.Adapter) error {
+	if m.first == nil {
+		m.first = &lora.Adapter{Name: a.Name}
+		for _, l := range a.Layers {
+			l.A, l.B = nil, nil
+			m.first.Layers = append(m.first.Layers, l)
+		}
+		return nil
+	}
+	refuse := func(what string) error {
+		return fault.New(fault.Unsupported, "method", "product needs modules alike in targets, rank and scale; %s and %s differ in %s",
+			m.first.Name, a.Name, what)
+	}
+	if len(a.Layers) != len(m.first.Layers) {
+		return refuse("targets")
+	}
+	for i, l := range a.Layers {
+		switch f := m.first.Layers[i]; {
+		case l.Target != f.Target:
+			return refuse("targets")
+		case l.Rank != f.Rank:
+			return refuse("the rank of " + l.Target)
+		case l.Scale != f.Scale:
+			return refuse("the scale of " + l.Target)
+		}
+	}
+	return nil
+}
+
+// Tokens returns the number of target tokens of each example, end token included.
+func (m *Mixer) Tokens(examples []task.Example) ([]int, error) {
+	encoded, _ := m.engine.Encode(examples)
+	tokens := make([]int, len(encoded))
+	for i, x := range encoded {
+		tokens[i] = len(x.Target)
+	}
+	return tokens, nil
+}
+
+// Score scores weight vectors on examples in one batch; objectives are left zero.
+func (m *Mixer) Score(ctx context.Context, examples []task.Example, weights [][]float64) ([]search.Score, error) {
+	compositions := make([]Composition, len(weights))
+	for i, w := range weights {
+		var err error
+		if compositions[i], err = m.Composition(w); err != nil {
+			return nil, err
+		}
+	}
+	encoded, _ := m.engine.Encode(examples)
+	return m.engine.Score(ctx, encoded, compositions)
+}
+
+// Generate answers each input greedily under one weight vector. progress is called with the number of answers done.
+func (m *Mixer) Generate(ctx context.Context, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
+	c, err := m.Composition(weights)
+	if err != nil {
+		return nil, err
+	}
+	const batch = 64 // answers between two reports of progress
+	answers := make([]string, 0, len(inputs))
+	for first := 0; first < len(inputs); first += batch {
+		part := inputs[first:min(first+batch, len(inputs))]
+		requests := make([]Request, len(part))
+		for i, input := range part {
+			source, _ := m.engine.EncodeInput(input)
+			requests[i] = Request{Source: source, Composition: &c}
+		}
+		outputs, err := m.engine.Generate(ctx, requests, Sampling{}, Listener{})
+		if err != nil {
+			return nil, err
+		}
+		for _, ids := range outputs {
+			answers = append(answers, m.engine.Tokenizer.Decode(ids))
+		}
+		progress(len(answers))
+	}
+	return answers, nil
+}

@@ -1,0 +1,153 @@
+package engine
+
+import (
+	"context"
+	"math"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/search"
+)
+
+// Composition says what the rows of one segment run under. The zero value is the bare base.
+type Composition struct {
+	Terms   []backend.Term // modules by the number that AddModule gave, and their weights
+	Product bool           // LoraHub's product of sums instead of the sum of products; see backend.Segment
+}
+
+// Score returns the loss, the loss per example and the log-probability of every target token, for each composition over the same
+// examples. Objectives are left zero: they are the caller's. A batch that does not fit the planned memory is split, which
+// changes no number.
+func (e *Engine) Score(ctx context.Context, examples []Example, compositions []Composition) ([]search.Score, error) {
+	if len(examples) == 0 {
+		return nil, fault.New(fault.Invalid, "examples", "there are none; expected at least one")
+	}
+	scores := make([]search.Score, len(compositions))
+	units := len(compositions) * len(examples) // one unit is one example under one composition
+	for first := 0; first < units; {
+		last := e.fill(examples, first, units)
+		logProbs, err := e.run(ctx, examples, compositions, first, last)
+		if err != nil {
+			return nil, err
+		}
+		for u := first; u < last; u++ {
+			s := &scores[u/len(examples)]
+			n := len(examples[u%len(examples)].Target)
+			s.LogProbs = append(s.LogProbs, logProbs[:n]...)
+			s.Examples = append(s.Examples, meanLoss(logProbs[:n]))
+			logProbs = logProbs[n:]
+		}
+		first = last
+	}
+	for i := range scores {
+		scores[i].Loss = meanLoss(scores[i].LogProbs)
+	}
+	return scores, nil
+}
+
+// fill returns the end of the longest run of units from first that the planned memory holds, at least one.
+func (e *Engine) fill(examples []Example, first, units int) int {
+	perSource, perTarget := e.model.ScoreBytes()
+	var used int64
+	for u := first; u < units; u++ {
+		x := examples[u%len(examples)]
+		used += perSource*int64(len(x.Source)) + perTarget*int64(len(x.Target))
+		if used > e.options.Memory && u > first {
+			return u
+		}
+	}
+	return units
+}
+
+// run is one pass over the units [first, last): the log-probabilities of their targets, one after the other.
+func (e *Engine) run(ctx context.Context, examples []Example, compositions []Composition, first, last int) ([]float64, error) {
+	var source, shifted t5.Packed
+	var targets []int32
+	var sourceSegments, targetSegments segments
+	for u := first; u < last; u++ {
+		x, c := examples[u%len(examples)], &compositions[u/len(examples)]
+		source.Append(x.Source)
+		shifted.Append(append([]int32{e.model.Config.StartID}, x.Target[:len(x.Target)-1]...))
+		targets = append(targets, x.Target...)
+		sourceSegments.extend(c, len(source.IDs))
+		targetSegments.extend(c, len(shifted.IDs))
+	}
+	p := e.backend.Begin(ctx)
+	defer p.End()
+	factors := e.snapshot()
+	onSource, onTarget := sourceSegments.updates(factors), targetSegments.updates(factors)
+	encoded := e.model.Encode(p, source, onSource)
+	decoded := e.model.Decode(p, shifted, encoded, source, onTarget, onSource)
+	values, err := p.Read(e.model.LogProbs(p, decoded, targets))
+	if err != nil {
+		return nil, err
+	}
+	logProbs := make([]float64, len(values))
+	for i, v := range values {
+		logProbs[i] = float64(v)
+	}
+	return logProbs, nil
+}
+
+func meanLoss(logProbs []float64) float64 {
+	sum := 0.0
+	for _, v := range logProbs {
+		sum -= v
+	}
+	if len(logProbs) == 0 {
+		return math.NaN()
+	}
+	return sum / float64(len(logProbs))
+}
+
+// segments collects row ranges; consecutive rows under one composition share a segment, the bare base's get none.
+type segments struct {
+	list []backend.Segment
+	last *Composition
+	end  int
+}
+
+// extend gives the rows from the previous end to end to c.
+func (s *segments) extend(c *Composition, end int) {
+	start := s.end
+	s.end = end
+	switch {
+	case c == nil || len(c.Terms) == 0: // the bare base
+	case c == s.last && len(s.list) > 0 && s.list[len(s.list)-1].Row1 == start:
+		s.list[len(s.list)-1].Row1 = end
+	default:
+		s.list = append(s.list, backend.Segment{Row0: start, Row1: end, Terms: c.Terms, Product: c.Product})
+	}
+	s.last = c
+}
+
+// updates pairs the segments with each map's factors.
+func (s *segments) updates(factors map[string][]backend.Resident) t5.Updates {
+	if len(s.list) == 0 {
+		return nil
+	}
+	return func(name string) *backend.Update {
+		modules := factors[name]
+		if modules == nil {
+			return nil
+		}
+		return &backend.Update{Factors: modules, Segments: s.list}
+	}
+}
+
+// snapshot returns the factors as they stand, every map's list as long as there are modules.
+func (e *Engine) snapshot() map[string][]backend.Resident {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := make(map[string][]backend.Resident, len(e.factors))
+	for name, modules := range e.factors {
+		if len(modules) < e.modules {
+			padded := make([]backend.Resident, e.modules)
+			copy(padded, modules)
+			modules = padded
+		}
+		all[name] = modules
+	}
+	return all
+}

@@ -1,0 +1,158 @@
+package t5
+
+import (
+	"math"
+
+	"github.com/medley-lora/medley/gpu/backend"
+)
+
+// Packed is a ragged batch of token sequences, one after the other: sequence i is IDs[Starts[i]:Starts[i+1]].
+type Packed struct {
+	IDs    []int32
+	Starts []int // one more than there are sequences
+}
+
+// Len is the number of sequences.
+func (b Packed) Len() int { return len(b.Starts) - 1 }
+
+// Longest is the length of the longest sequence.
+func (b Packed) Longest() int {
+	longest := 0
+	for i := range b.Len() {
+		longest = max(longest, b.Starts[i+1]-b.Starts[i])
+	}
+	return longest
+}
+
+// Append adds one sequence.
+func (b *Packed) Append(ids []int32) {
+	if len(b.Starts) == 0 {
+		b.Starts = []int{0}
+	}
+	b.IDs = append(b.IDs, ids...)
+	b.Starts = append(b.Starts, len(b.IDs))
+}
+
+// Updates returns the low-rank update of a linear map for the rows of one side of the batch, or nil for none.
+type Updates func(name string) *backend.Update
+
+func (u Updates) of(name string) *backend.Update {
+	if u == nil {
+		return nil
+	}
+	return u(name)
+}
+
+// Encode runs the encoder: [tokens] -> [tokens, width].
+func (m *Model) Encode(p backend.Pass, in Packed, up Updates) backend.Tensor {
+	self := backend.Attention{
+		Heads: m.Config.Heads,
+		Scale: 1, // T5 folds 1/√d into its initialisation
+		Spans: spans(in, in),
+	}
+	self.Bias, self.BiasZero = m.bias(m.encoder, in.Longest(), true)
+	x := p.Embed(m.embed, in.IDs)
+	for i := range m.encoder.layers {
+		l := &m.encoder.layers[i]
+		x = p.Scope(func() backend.Tensor {
+			h := l.self.forward(p, x, self, up, keep)
+			return l.ff.forward(p, h, m.Config.activation, up)
+		})
+	}
+	return m.encoder.norm.forward(p, x)
+}
+
+// Decode runs the decoder over whole target sequences: encoded [source tokens, width] -> [target tokens, width]. Sequence i of in
+// attends to sequence i of source. in starts with the start token: it is the target shifted right. The keys and values of cross-attention
+// are made from source rows, so the update of those maps is encoderUp's.
+func (m *Model) Decode(p backend.Pass, in Packed, encoded backend.Tensor, source Packed, up, encoderUp Updates) backend.Tensor {
+	self := backend.Attention{Heads: m.Config.Heads, Scale: 1, Causal: true, Spans: spans(in, in)}
+	self.Bias, self.BiasZero = m.bias(m.decoder, in.Longest(), false)
+	cross := backend.Attention{Heads: m.Config.Heads, Scale: 1, Spans: spans(in, source)}
+	x := p.Embed(m.embed, in.IDs)
+	for i := range m.decoder.layers {
+		l := &m.decoder.layers[i]
+		x = p.Scope(func() backend.Tensor {
+			h := l.self.forward(p, x, self, up, keep)
+			k, v := l.cross.keysValues(p, encoded, encoderUp)
+			h = l.cross.attend(p, h, k, v, cross, up)
+			return l.ff.forward(p, h, m.Config.activation, up)
+		})
+	}
+	return m.decoder.norm.forward(p, x)
+}
+
+// LogProbs is the log-probability of each target under the decoder's output: [n, width] -> [n, 1].
+func (m *Model) LogProbs(p backend.Pass, decoded backend.Tensor, targets []int32) backend.Tensor {
+	return p.LogProbs(decoded, m.head, targets)
+}
+
+// Logits are the scores of the whole vocabulary: [n, width] -> [n, vocabulary].
+func (m *Model) Logits(p backend.Pass, decoded backend.Tensor) backend.Tensor {
+	return p.Linear(decoded, m.head, backend.Linear{})
+}
+
+// store says what self-attention reads for the keys and values it has just computed: themselves, or a cache they go into.
+type store func(k, v backend.Tensor) (keys, values backend.Tensor)
+
+func keep(k, v backend.Tensor) (keys, values backend.Tensor) { return k, v }
+
+// forward is x + o(attend(norm(x))), keys and values from x itself.
+func (a *attention) forward(p backend.Pass, x backend.Tensor, spec backend.Attention, up Updates, to store) backend.Tensor {
+	h := a.norm.forward(p, x)
+	q := a.q.forward(p, h, up)
+	k, v := to(a.k.forward(p, h, up), a.v.forward(p, h, up))
+	return a.o.addTo(p, x, p.Attend(q, k, v, spec), up)
+}
+
+// attend is x + o(attend(norm(x))), keys and values given.
+func (a *attention) attend(p backend.Pass, x, k, v backend.Tensor, spec backend.Attention, up Updates) backend.Tensor {
+	q := a.q.forward(p, a.norm.forward(p, x), up)
+	return a.o.addTo(p, x, p.Attend(q, k, v, spec), up)
+}
+
+// keysValues projects the encoder's output for cross-attention.
+func (a *attention) keysValues(p backend.Pass, encoded backend.Tensor, up Updates) (k, v backend.Tensor) {
+	return a.k.forward(p, encoded, up), a.v.forward(p, encoded, up)
+}
+
+// forward is x + wo(act(wi(norm(x)))).
+func (f *feedForward) forward(p backend.Pass, x backend.Tensor, act backend.Activation, up Updates) backend.Tensor {
+	h := f.norm.forward(p, x)
+	wide := f.wi.forward(p, h, up)
+	var gate backend.Tensor
+	if f.gate.weight != nil {
+		gate = f.gate.forward(p, h, up)
+	}
+	return f.wo.addTo(p, x, p.Gate(act, wide, gate), up)
+}
+
+func (n *norm) forward(p backend.Pass, x backend.Tensor) backend.Tensor {
+	return p.Norm(x, n.gain, n.epsilon)
+}
+
+func (l *linear) forward(p backend.Pass, x backend.Tensor, up Updates) backend.Tensor {
+	return p.Linear(x, l.weight, backend.Linear{Update: up.of(l.name)})
+}
+
+func (l *linear) addTo(p backend.Pass, residual, x backend.Tensor, up Updates) backend.Tensor {
+	return p.Linear(x, l.weight, backend.Linear{Residual: residual, Update: up.of(l.name)})
+}
+
+// spans pairs each sequence of queries with the same sequence of keys.
+func spans(queries, keys Packed) []backend.Span {
+	s := make([]backend.Span, queries.Len())
+	for i := range s {
+		s[i] = backend.Span{Q0: queries.Starts[i], Q1: queries.Starts[i+1], K0: keys.Starts[i], K1: keys.Starts[i+1]}
+	}
+	return s
+}
+
+// bias returns the expanded table of one side and the row of distance 0.
+func (m *Model) bias(s stack, longest int, bidirectional bool) ([]float32, int) {
+	longest = max(longest, 1)
+	c := m.Config
+	return biasByDistance(s.bias, c.Heads, longest, bidirectional, c.Buckets, c.MaxDistance), longest - 1
+}
+
+func sqrt32(n int) float32 { return float32(math.Sqrt(float64(n))) }
