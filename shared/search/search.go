@@ -1,5 +1,5 @@
 // Package search is black-box optimization by ask and tell: a Problem, an Optimizer that proposes candidates for it, an
-// Evaluator that scores them, and the Run loop between the two.
+// Evaluator that scores them, the Run loop between the two, and the Trace that a run leaves behind.
 package search
 
 import "context"
@@ -26,12 +26,13 @@ type Score struct {
 }
 
 // Optimizer proposes candidates and learns their scores. Implementations are deterministic functions of the problem and of
-// what they were told, hold no clock and do no I/O. They are not safe for concurrent use.
+// what they were told, hold no clock and do no I/O. They are not safe for concurrent use. searchtest.Run holds them to it.
 type Optimizer interface {
-	// Ask returns between 1 and n candidates within the bounds, or none when it has converged. Calling it again before
-	// the answers are told is an error.
+	// Ask returns between 1 and n candidates within the bounds, or none when it has converged or has asked for the whole
+	// budget. Calling it again before every answer is told is an error. The candidates belong to the caller.
 	Ask(n int) ([][]float64, error)
-	// Tell gives the scores of candidates, asked ones or others (a warm start), in one call per batch.
+	// Tell gives the scores of candidates, asked ones or others (a warm start, which does not count against the budget),
+	// in one call per batch. A told candidate answers the asked one that it equals bit for bit. Nothing told is kept.
 	Tell(x [][]float64, s []Score) error
 	// Best returns the candidate to use: the best seen unless the implementation documents another choice. It is nil
 	// before the first finite score.

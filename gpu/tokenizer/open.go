@@ -1,0 +1,84 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/medley-lora/medley/shared/fault"
+)
+
+// maxFile bounds a tokenizer file in bytes; the largest T5 one (mT5's tokenizer.json) has 16 MB.
+const maxFile = 64 << 20
+
+// defaultExtraIDs is how many sentinels T5 has unless tokenizer_config.json says otherwise.
+const defaultExtraIDs = 100
+
+// Open reads the tokenizer of a Hugging Face folder: tokenizer.json or, without one, spiece.model and the "extra_ids" of
+// tokenizer_config.json. NotFound means that neither is there; other errors name the file.
+func Open(dir string) (*Tokenizer, error) {
+	config, err := readConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	data, err := read(dir, "tokenizer.json")
+	if err == nil {
+		t, err := FromJSON(data)
+		return t, fault.In("tokenizer.json", err)
+	}
+	if fault.CodeOf(err) != fault.NotFound {
+		return nil, err
+	}
+	data, err = read(dir, "spiece.model")
+	if fault.CodeOf(err) == fault.NotFound {
+		return nil, fault.New(fault.NotFound, "", "there is neither tokenizer.json nor spiece.model")
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, err := FromSentencePiece(data, config.ExtraIDs)
+	return t, fault.In("spiece.model", err)
+}
+
+// config is what is used of tokenizer_config.json.
+type config struct {
+	ExtraIDs int `json:"extra_ids"`
+}
+
+func readConfig(dir string) (config, error) {
+	c := config{ExtraIDs: defaultExtraIDs}
+	data, err := read(dir, "tokenizer_config.json")
+	if fault.CodeOf(err) == fault.NotFound {
+		return c, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return c, fault.Wrap(err, fault.Invalid, "tokenizer_config.json", "is not valid")
+	}
+	return c, nil
+}
+
+// read returns the contents of one file of dir.
+func read(dir, name string) ([]byte, error) {
+	f, err := os.Open(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Wrap(err, fault.NotFound, name, "is missing")
+	}
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, name, "cannot be opened")
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, name, "cannot be read")
+	}
+	if len(data) > maxFile {
+		return nil, fault.New(fault.TooLarge, name, "has more than %d bytes", maxFile)
+	}
+	return data, nil
+}

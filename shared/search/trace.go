@@ -1,0 +1,171 @@
+package search
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"math"
+	"strconv"
+
+	"github.com/medley-lora/medley/shared/fault"
+)
+
+// TraceVersion is the version of the format that TraceWriter writes and ReadTrace reads.
+//
+// A trace is JSON lines. The first is the header; each further line is one evaluation, in order, with everything that a
+// replay needs. Numbers are written with the digits that bring back the same float64; NaN is null, and the infinities are
+// the strings "inf" and "-inf".
+const TraceVersion = 1
+
+// TraceHeader says which search a trace belongs to.
+type TraceHeader struct {
+	Problem   Problem
+	Optimizer string            // its name
+	Labels    map[string]string // anything else that the result depends on: digests of the base, the modules, the examples
+}
+
+// TraceWriter writes a trace, one Write per round, so that a killed process leaves whole rounds behind.
+type TraceWriter struct {
+	w       io.Writer
+	round   bytes.Buffer // lines not yet written
+	pending int          // evaluations among them
+	err     error
+}
+
+// NewTraceWriter writes the header to w.
+func NewTraceWriter(w io.Writer, h TraceHeader) (*TraceWriter, error) {
+	t := ContinueTrace(w)
+	t.line(headerLine{
+		Version: TraceVersion, Optimizer: h.Optimizer, Labels: h.Labels,
+		Problem: problemLine{
+			Dim: h.Problem.Dim, Lower: numbers(h.Problem.Lower), Upper: numbers(h.Problem.Upper), Budget: h.Problem.Budget,
+			Batch: h.Problem.Batch, Seed: strconv.FormatUint(h.Problem.Seed, 10), L1: number(h.Problem.L1), Groups: h.Problem.Groups,
+		},
+	})
+	t.flush()
+	return t, t.err
+}
+
+// ContinueTrace appends to a trace that was cut to Trace.Size bytes.
+func ContinueTrace(w io.Writer) *TraceWriter { return &TraceWriter{w: w} }
+
+// Observe adds one evaluation; it fits RunOptions.Observe. A failure is kept for Err, and nothing is written after it.
+func (t *TraceWriter) Observe(e Evaluation) {
+	t.line(evaluationLine{
+		Number: e.Number, Round: e.Round, RoundSize: e.RoundSize,
+		Objective: number(e.Score.Objective), Loss: number(e.Score.Loss), Best: number(e.Best), Weights: numbers(e.Candidate),
+		Examples: numbers(e.Score.Examples), LogProbs: numbers(e.Score.LogProbs),
+	})
+	t.pending++
+	if t.pending >= e.RoundSize {
+		t.flush()
+	}
+}
+
+// Err returns the first failure to encode or to write.
+func (t *TraceWriter) Err() error { return t.err }
+
+func (t *TraceWriter) line(v any) {
+	if t.err != nil {
+		return
+	}
+	if err := json.NewEncoder(&t.round).Encode(v); err != nil {
+		t.err = fault.Wrap(err, fault.Internal, "trace", "cannot be encoded")
+	}
+}
+
+func (t *TraceWriter) flush() {
+	t.pending = 0
+	if t.err == nil {
+		if _, err := t.w.Write(t.round.Bytes()); err != nil {
+			t.err = fault.Wrap(err, fault.Internal, "trace", "cannot be written")
+		}
+	}
+	t.round.Reset()
+}
+
+type headerLine struct {
+	Version   int               `json:"medley_trace"`
+	Optimizer string            `json:"optimizer"`
+	Problem   problemLine       `json:"problem"`
+	Labels    map[string]string `json:"labels,omitempty"`
+}
+
+type problemLine struct {
+	Dim    int      `json:"dim"`
+	Lower  []number `json:"lower"`
+	Upper  []number `json:"upper"`
+	Budget int      `json:"budget"`
+	Batch  int      `json:"batch"`
+	Seed   string   `json:"seed"` // text, because JSON numbers of other languages hold 53 bits
+	L1     number   `json:"l1"`
+	Groups []int    `json:"groups,omitempty"`
+}
+
+type evaluationLine struct {
+	Number    int      `json:"evaluation"`
+	Round     int      `json:"round"`
+	RoundSize int      `json:"round_size"`
+	Objective number   `json:"objective"`
+	Loss      number   `json:"loss"`
+	Best      number   `json:"best"`
+	Weights   []number `json:"weights"`
+	Examples  []number `json:"examples,omitempty"`
+	LogProbs  []number `json:"log_probs,omitempty"`
+}
+
+// number is a float64 that JSON can hold whatever its value.
+type number float64
+
+func (n number) MarshalJSON() ([]byte, error) {
+	switch v := float64(n); {
+	case math.IsNaN(v):
+		return []byte("null"), nil
+	case math.IsInf(v, 1):
+		return []byte(`"inf"`), nil
+	case math.IsInf(v, -1):
+		return []byte(`"-inf"`), nil
+	default:
+		return strconv.AppendFloat(nil, v, 'g', -1, 64), nil
+	}
+}
+
+func (n *number) UnmarshalJSON(data []byte) error {
+	switch s := string(data); s {
+	case "null":
+		*n = number(math.NaN())
+	case `"inf"`:
+		*n = number(math.Inf(1))
+	case `"-inf"`:
+		*n = number(math.Inf(-1))
+	default:
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return fault.New(fault.Invalid, "", "%.40s is not a number", s)
+		}
+		*n = number(v)
+	}
+	return nil
+}
+
+func numbers(v []float64) []number {
+	if v == nil {
+		return nil
+	}
+	n := make([]number, len(v))
+	for i, x := range v {
+		n[i] = number(x)
+	}
+	return n
+}
+
+func floats(n []number) []float64 {
+	if n == nil {
+		return nil
+	}
+	v := make([]float64, len(n))
+	for i, x := range n {
+		v[i] = float64(x)
+	}
+	return v
+}

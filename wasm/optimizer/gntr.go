@@ -1,0 +1,183 @@
+package optimizer
+
+import (
+	"slices"
+
+	"github.com/medley-lora/medley/shared/search"
+)
+
+// gntr is the default: a Gauss-Newton-like trust region on a Gaussian process, in batches.
+//
+// It first scores 0 and every module alone at weight 1, since the best single module is both a good start and a result that
+// the search may not fall behind. Then it models all that was told around the best point (see surrogate), and asks for the
+// model's minima within trust regions of several sizes at once, which makes a batch a line search; the first such batch also
+// holds pairs of the best single modules, which one local model of the objective cannot foresee. The region grows and
+// shrinks by success, as in Powell's and TuRBO's methods (Eriksson et al., "Scalable global optimization via local
+// Bayesian optimization", 2019).
+//
+// It works in coordinates in which every range has length 3, so that LoraHub's weights are their own coordinates.
+type gntr struct {
+	ledger
+	scale []float64 // [d] weight per coordinate
+	l1    []float64 // [d] penalty per |coordinate|
+
+	planned bool
+	design  [][]float64 // weights still to ask for before the model takes over
+	paired  bool        // the batch with pairs was asked
+
+	outputs outputs
+	read    int           // log-probabilities per score that outputs is made for; 0 before the first
+	seen    []observation // succeeded
+	failed  [][]float64   // coordinates of failed evaluations
+	known   *gp           // the model whose hyperparameters hold until there are refit·chosen points
+	chosen  int
+
+	radius float64 // of the trust region, largest coordinate
+	round  *round  // the batch under evaluation, if the model made it
+}
+
+// round remembers what a batch of the model set out from.
+type round struct {
+	centre []float64
+	best   float64
+	size   int
+}
+
+const (
+	designShare  = 0.6 // of the budget, for the modules alone: 22 modules fit into 40 evaluations
+	firstRadius  = 0.5
+	leastRadius  = 0.02
+	mostRadius   = 3.0
+	refit        = 1.15 // growth of the data after which hyperparameters are chosen anew
+	descentSteps = 60
+	sameCoord    = 1e-4 // candidates closer than this are one
+)
+
+func newGNTR(p search.Problem) (search.Optimizer, error) {
+	g := &gntr{ledger: newLedger(p), radius: firstRadius, scale: make([]float64, p.Dim), l1: make([]float64, p.Dim)}
+	for i := range g.scale {
+		g.scale[i] = (p.Upper[i] - p.Lower[i]) / 3
+		if g.scale[i] == 0 {
+			g.scale[i] = 1 // a fixed weight
+		}
+		g.l1[i] = p.L1 * g.scale[i]
+	}
+	return g, nil
+}
+
+// Ask returns at most n candidates: fewer in the rounds of the model, which learns between them.
+func (g *gntr) Ask(n int) ([][]float64, error) {
+	k, err := g.room(n)
+	if err != nil || k == 0 {
+		return nil, err
+	}
+	if !g.planned {
+		g.plan()
+	}
+	if len(g.design) > 0 {
+		k = min(k, len(g.design))
+		x := g.design[:k]
+		g.design = g.design[k:]
+		return g.propose(x...), nil
+	}
+	// A large batch is cut: eight candidates of one model find nearly what forty of it would.
+	k = min(k, max(8, min(64, (g.problem.Budget-g.asked)/4)))
+	return g.propose(g.batch(k)...), nil
+}
+
+// plan lists 0 and the modules alone, as many as the budget has room for, in an order of chance if not all fit.
+func (g *gntr) plan() {
+	g.planned = true
+	room := min(g.problem.Dim+1, max(2, int(designShare*float64(g.problem.Budget))))
+	order := make([]int, g.problem.Dim)
+	for i := range order {
+		order[i] = i
+	}
+	if room < g.problem.Dim+1 {
+		g.rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	}
+	g.design = nil
+	for i := range room {
+		x := make([]float64, g.problem.Dim)
+		if i > 0 {
+			x[order[i-1]] = 1
+		}
+		g.clip(x)
+		if c := g.coordinates(x); !g.tried(c) && !slices.ContainsFunc(g.design, func(y []float64) bool { return slices.Equal(x, y) }) {
+			g.design = append(g.design, x)
+		}
+	}
+}
+
+func (g *gntr) Tell(x [][]float64, s []search.Score) error {
+	if err := g.settle(x, s); err != nil {
+		return err
+	}
+	for i := range x {
+		c := g.coordinates(x[i])
+		if !isFinite(s[i].Objective) {
+			g.failed = append(g.failed, c)
+			continue
+		}
+		if g.read == 0 && len(s[i].LogProbs) > 0 {
+			if o, ok := newOutputs(len(s[i].LogProbs), g.problem.Groups); ok {
+				g.outputs, g.read = o, len(s[i].LogProbs)
+			}
+		}
+		logProbs := s[i].LogProbs
+		if len(logProbs) != g.read {
+			logProbs = nil
+		}
+		g.seen = append(g.seen, g.outputs.observe(c, s[i].Objective, g.penalty(c), logProbs))
+	}
+	if len(g.pending) == 0 && g.round != nil {
+		g.resize(*g.round)
+		g.round = nil
+	}
+	return nil
+}
+
+// resize adapts the trust region to what a batch found: a single candidate says less than a batch, so it moves less.
+func (g *gntr) resize(r round) {
+	won := g.bestF < r.best
+	switch {
+	case won && r.size > 1:
+		g.radius = 1.1 * maxDistance(g.coordinates(g.best), r.centre)
+	case won:
+		g.radius *= 1.5
+	case r.size > 1:
+		g.radius *= 0.6
+	default:
+		g.radius *= 0.7
+	}
+	g.radius = min(max(g.radius, leastRadius), mostRadius)
+}
+
+// batch returns up to k candidates that were never tried.
+func (g *gntr) batch(k int) [][]float64 {
+	centre, ok := g.centre()
+	if !ok { // nothing has succeeded yet
+		return g.weights(g.fill(nil, k, nil, 0))
+	}
+	g.round = &round{centre: centre.x, best: g.bestF, size: k}
+	model := g.model(centre)
+	var batch [][]float64
+	if !g.paired && k > 1 {
+		g.paired = true
+		batch = g.pairs(model, k/2)
+	}
+	start := centre.x
+	for i, n := 0, k-len(batch); i < n; i++ {
+		radius := g.radius
+		if n > 1 {
+			radius *= spread(i, n)
+		}
+		x := start
+		if model != nil {
+			x = g.step(model, centre.x, start, radius)
+			start = x
+		}
+		batch = g.fill(batch, len(batch)+1, x, radius)
+	}
+	return g.weights(batch)
+}

@@ -1,0 +1,194 @@
+package optimizer
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// coordinates returns the scaled coordinates of weights w.
+func (g *gntr) coordinates(w []float64) []float64 {
+	x := make([]float64, len(w))
+	for i := range w {
+		x[i] = w[i] / g.scale[i]
+	}
+	return x
+}
+
+// weights turns coordinates into weights, in place.
+func (g *gntr) weights(x [][]float64) [][]float64 {
+	for _, c := range x {
+		for i := range c {
+			c[i] *= g.scale[i]
+		}
+	}
+	return x
+}
+
+// penalty returns the L1 term at x.
+func (g *gntr) penalty(x []float64) float64 {
+	sum := 0.0
+	for i, v := range x {
+		sum += float64(g.l1[i] * math.Abs(v))
+	}
+	return sum
+}
+
+// box returns the bounds, cut to those within radius of x.
+func (g *gntr) box(x []float64, radius float64) (lower, upper []float64) {
+	lower, upper = make([]float64, len(x)), make([]float64, len(x))
+	for i, v := range x {
+		lower[i] = max(g.problem.Lower[i]/g.scale[i], v-radius)
+		upper[i] = min(g.problem.Upper[i]/g.scale[i], v+radius)
+	}
+	return lower, upper
+}
+
+// centre returns the observation of the best point.
+func (g *gntr) centre() (observation, bool) {
+	best := 0
+	for i, o := range g.seen {
+		if o.objective < g.seen[best].objective {
+			best = i
+		}
+	}
+	if len(g.seen) == 0 {
+		return observation{}, false
+	}
+	return g.seen[best], true
+}
+
+// model returns the surrogate around centre, choosing hyperparameters only once the data has grown.
+func (g *gntr) model(centre observation) *surrogate {
+	known := g.known
+	if float64(len(g.seen)) >= refit*float64(g.chosen) {
+		known = nil
+	}
+	m := newSurrogate(g.seen, centre, g.outputs.weights, known)
+	if m != nil && known == nil {
+		g.known, g.chosen = m.gp, len(g.seen)
+	}
+	return m
+}
+
+// step returns the minimum of the model within radius of centre, searched from start and from the centre.
+func (g *gntr) step(m *surrogate, centre, start []float64, radius float64) []float64 {
+	lower, upper := g.box(centre, radius)
+	x, value := minimise(m.smooth, g.l1, lower, upper, centre, descentSteps)
+	if maxDistance(start, centre) == 0 {
+		return x
+	}
+	from := append([]float64(nil), start...)
+	for i := range from {
+		from[i] = min(max(from[i], lower[i]), upper[i])
+	}
+	if y, other := minimise(m.smooth, g.l1, lower, upper, from, descentSteps); other < value {
+		return y
+	}
+	return x
+}
+
+// pairs returns up to k sums of two of the best modules alone, the one at weight 1 and the other at 0.6: those that the model
+// thinks best.
+func (g *gntr) pairs(m *surrogate, k int) [][]float64 {
+	type single struct {
+		x         []float64
+		objective float64
+	}
+	byObjective := func(a, b single) int { return cmp.Compare(a.objective, b.objective) }
+	var singles []single
+	for _, o := range g.seen {
+		if nonzero(o.x) == 1 {
+			singles = append(singles, single{o.x, o.objective})
+		}
+	}
+	slices.SortStableFunc(singles, byObjective)
+	singles = singles[:min(len(singles), pairedSingles)]
+	var pairs []single
+	for i, a := range singles {
+		for j, b := range singles {
+			if i == j {
+				continue
+			}
+			x := append([]float64(nil), a.x...)
+			axpy(0.6, b.x, x)
+			lower, upper := g.box(x, math.Inf(1))
+			for d := range x {
+				x[d] = min(max(x[d], lower[d]), upper[d])
+			}
+			value := a.objective + b.objective
+			if m != nil {
+				value = m.smooth(x, nil) + g.penalty(x)
+			}
+			pairs = append(pairs, single{x, value})
+		}
+	}
+	slices.SortStableFunc(pairs, byObjective)
+	var batch [][]float64
+	for _, p := range pairs {
+		if len(batch) < k && !g.tried(p.x) && !among(batch, p.x) {
+			batch = append(batch, p.x)
+		}
+	}
+	return batch
+}
+
+const pairedSingles = 4 // the best modules alone, of which pairs are made
+
+// fill grows batch to n points that are new: x if it is, else points around it within radius that differ in a few weights,
+// else points anywhere. It gives up when chance finds none, as it must where all weights are fixed.
+func (g *gntr) fill(batch [][]float64, n int, x []float64, radius float64) [][]float64 {
+	const attempts = 32
+	for try := 0; len(batch) < n && try < attempts*n; try++ {
+		var y []float64
+		switch {
+		case x == nil || try > attempts/2:
+			y = make([]float64, g.problem.Dim)
+			g.uniform(y)
+			y = g.coordinates(y)
+		default:
+			y = append([]float64(nil), x...)
+			if try > 0 {
+				g.disturb(y, radius)
+			}
+		}
+		if !g.tried(y) && !among(batch, y) {
+			batch = append(batch, y)
+		}
+	}
+	return batch
+}
+
+// disturb moves up to three weights of x by up to radius.
+func (g *gntr) disturb(x []float64, radius float64) {
+	lower, upper := g.box(x, radius)
+	for range 1 + g.rng.IntN(3) {
+		i := g.rng.IntN(len(x))
+		x[i] = lower[i] + float64(g.rng.Float64()*(upper[i]-lower[i]))
+	}
+}
+
+// tried tells whether a point as good as x was told.
+func (g *gntr) tried(x []float64) bool {
+	return among(g.failed, x) || slices.ContainsFunc(g.seen, func(o observation) bool { return maxDistance(o.x, x) < sameCoord })
+}
+
+func among(points [][]float64, x []float64) bool {
+	return slices.ContainsFunc(points, func(y []float64) bool { return maxDistance(x, y) < sameCoord })
+}
+
+func nonzero(x []float64) int {
+	n := 0
+	for _, v := range x {
+		if v != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// spread returns the i-th of n factors for the radius, in geometric progression from 0.35 to 2.2.
+func spread(i, n int) float64 {
+	const low, high = 0.35, 2.2
+	return low * exp(log(high/low)*float64(i)/float64(n-1))
+}
