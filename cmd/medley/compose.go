@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
@@ -79,7 +78,7 @@ func (c *composeCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return c.finish(a, s, result)
+	return c.finish(a, s, &result)
 }
 
 // job reads and checks everything that the flags name before the model is loaded.
@@ -126,6 +125,15 @@ func (f searchFlags) job() (compose.Job, error) {
 		Objective: objective, Budget: f.Budget, Batch: f.Batch, Seed: f.Seed,
 		NewOptimizer: func(p search.Problem) (search.Optimizer, error) { return optimizer.New(f.Optimizer, p) },
 	}, nil
+}
+
+// optimizerHelp is one line per algorithm.
+func optimizerHelp() string {
+	var all []string
+	for _, a := range optimizer.Algorithms() {
+		all = append(all, a.Name+": "+a.Summary)
+	}
+	return strings.Join(all, "; ") + "."
 }
 
 func optimizerNames() string {
@@ -199,9 +207,8 @@ type composeOutput struct {
 
 // difference says how far the update of the adapter, as read back from disk, is from its definition.
 type difference struct {
-	MaxAbs    float64 `json:"max_abs"`
-	Relative  float64 `json:"relative"`            // Frobenius
-	Truncated float64 `json:"truncated,omitempty"` // of that, what --rank gave up
+	MaxAbs   float64 `json:"max_abs"`
+	Relative finite  `json:"relative"` // in the Frobenius norm; with a truncation to a rank, its error
 }
 
 // finish writes the adapter, the report and the result.
@@ -218,7 +225,7 @@ func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) er
 		return err
 	}
 	if c.Report != "" {
-		if err := writeReport(c.Report, s, &out); err != nil {
+		if err := c.writeReport(s, &out); err != nil {
 			return err
 		}
 	}

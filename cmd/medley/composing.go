@@ -17,6 +17,7 @@ type composing struct {
 	reason  string // why this backend
 	job     compose.Job
 	modules []module
+	title   string // put before the names of the stages
 }
 
 // search runs the job, recording it in the file called trace unless that is empty. labels names what the trace depends on.
@@ -49,7 +50,7 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 		}
 	}
 	s.job.Sketch = sketcher(s.modules)
-	watch := &watcher{app: s.app}
+	watch := &watcher{app: s.app, title: s.title}
 	s.job.Observe = watch.observe
 	result, err = compose.Run(s.app.ctx, mixer, s.job)
 	watch.end()

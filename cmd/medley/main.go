@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	parser, err := kong.New(&c,
 		kong.Name("medley"),
 		kong.Description("Compose shared LoRA modules into an adapter for a new task: a few examples, no gradients, no new parameters."),
-		kong.Vars{"version": version()},
+		kong.Vars{"version": version(), "optimizers": optimizerHelp()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = &code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
@@ -89,7 +89,7 @@ func (a *app) exitCode(err error) int {
 		return exitCanceled
 	}
 	fmt.Fprintf(a.stderr, "medley: %v\n", err)
-	if fault.CodeOf(err) == fault.Invalid {
+	if fault.CodeOf(err) != fault.Internal {
 		return exitUsage
 	}
 	return exitFailed

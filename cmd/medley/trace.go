@@ -32,7 +32,7 @@ func (t *traceFile) begin(header search.TraceHeader) ([]search.Evaluation, error
 		}
 		return nil, fault.In("--trace "+t.path, err)
 	}
-	if err := same(trace.Header, header); err != nil {
+	if err := same(trace.TraceHeader, header); err != nil {
 		return nil, fault.In("--trace "+t.path, err)
 	}
 	if t.file, err = os.OpenFile(t.path, os.O_RDWR, 0); err != nil {

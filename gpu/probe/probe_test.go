@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/cpu"
 	"github.com/medley-lora/medley/gpu/reference"
 )
 
@@ -93,5 +94,18 @@ func TestOpenStopsWithItsContext(t *testing.T) {
 	cancel()
 	if _, _, _, err := Open(ctx, "auto", []Candidate{candidate("good", "")}, false); !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v", err)
+	}
+}
+
+// TestSelfTestPassesWhatIsRight guards against a self-test that refuses good kernels for answers too small to compare.
+func TestSelfTestPassesWhatIsRight(t *testing.T) {
+	b, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	worst, err := SelfTest(t.Context(), b)
+	if err != nil || worst == 0 || worst > tolerance/10 {
+		t.Errorf("worst difference %g, error %v", worst, err)
 	}
 }

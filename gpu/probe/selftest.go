@@ -67,9 +67,9 @@ func answers(ctx context.Context, b backend.Backend) ([]answer, error) {
 	}
 	p := b.Begin(ctx)
 	defer p.End()
-	ids := make([]int32, rows)
+	ids, targets := make([]int32, rows), make([]int32, rows)
 	for i := range ids {
-		ids[i] = int32(i * 29 % vocabulary)
+		ids[i], targets[i] = int32(i*29%vocabulary), int32((i*53+7)%vocabulary)
 	}
 	x := p.Embed(s.table, ids)
 	h := p.Norm(x, s.gain, 1e-6)
@@ -94,7 +94,7 @@ func answers(ctx context.Context, b backend.Backend) ([]answer, error) {
 	}{
 		{"embedding", x}, {"norm", h}, {"low-rank update", q}, {"low-rank product", k}, {"attention", full}, {"causal attention", causal},
 		{"residual product", sum}, {"product", up}, {"gelu", gelu}, {"relu", relu}, {"silu", silu}, {"scatter", cache},
-		{"log-probabilities", p.LogProbs(sum, s.table2, ids)},
+		{"log-probabilities", p.LogProbs(sum, s.head, targets)},
 	}
 	all := make([]answer, len(outcomes))
 	for i, o := range outcomes {
@@ -111,7 +111,7 @@ func answers(ctx context.Context, b backend.Backend) ([]answer, error) {
 type setup struct {
 	random                          *rand.Rand
 	backend                         backend.Backend
-	table, table2, gain, square, up backend.Resident
+	table, head, gain, square, up backend.Resident
 	factors                         []backend.Resident
 	all                             []backend.Resident
 	err                             error
@@ -121,7 +121,7 @@ func newSetup(b backend.Backend) *setup {
 	s := &setup{random: rand.New(rand.NewPCG(20, 23)), backend: b}
 	table := s.numbers(vocabulary*width, 1)
 	s.table = s.keep(b.Table(table, vocabulary, width))
-	s.table2 = s.keep(b.Matrix(table, vocabulary, width))
+	s.head = s.keep(b.Matrix(table, vocabulary, width))
 	s.gain = s.keep(b.Vector(s.numbers(width, 1)))
 	s.square = s.keep(b.Matrix(s.numbers(width*width, 0.1), width, width))
 	s.up = s.keep(b.Matrix(s.numbers(wide*width, 0.1), wide, width))

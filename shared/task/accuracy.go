@@ -10,7 +10,7 @@ func normalize(s string) string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimSpace(s)), ".", "")
 }
 
-// Accuracy returns the share (0 to 1) of answers that are correct; answers[i] belongs to examples[i]. It is 0 for no examples.
+// Accuracy returns the share of answers (0 to 100) that are correct; answers[i] belongs to examples[i]. It is 0 for no examples.
 func Accuracy(answers []string, examples []Example) float64 {
 	if len(examples) == 0 {
 		return 0
@@ -21,5 +21,5 @@ func Accuracy(answers []string, examples []Example) float64 {
 			right++
 		}
 	}
-	return float64(right) / float64(len(examples))
+	return 100 * float64(right) / float64(len(examples))
 }

@@ -112,8 +112,8 @@ func TestCorrect(t *testing.T) {
 
 func TestAccuracy(t *testing.T) {
 	examples := []Example{{"", "a"}, {"", "b"}, {"", "c"}, {"", "d"}}
-	if got := Accuracy([]string{"a", "x", "C.", "d"}, examples); got != 0.75 {
-		t.Errorf("Accuracy = %v, want 0.75", got)
+	if got := Accuracy([]string{"a", "x", "C.", "d"}, examples); got != 75 {
+		t.Errorf("Accuracy = %v, want 75", got)
 	}
 	if got := Accuracy(nil, nil); got != 0 {
 		t.Errorf("Accuracy of nothing = %v, want 0", got)
