@@ -78,6 +78,7 @@ func (c *composeCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	closeBase() // the adapter is made without the model, whose memory is better used for that
 	return c.finish(a, s, &result)
 }
 
@@ -234,7 +235,7 @@ func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) er
 	} else {
 		printResult(a, &out, c.Report)
 	}
-	if err == nil && result.Stopped == search.StoppedCanceled {
+	if err == nil && a.ctx.Err() != nil { // also after the search, while answers were generated
 		a.note("canceled: the best of %d evaluations was kept%s", result.Evaluations, resumeHint(c.Trace))
 		return fault.New(fault.Canceled, "", "canceled")
 	}

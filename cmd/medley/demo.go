@@ -14,7 +14,6 @@ import (
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
-	"github.com/medley-lora/medley/shared/search"
 	"github.com/medley-lora/medley/shared/task"
 	"github.com/medley-lora/medley/shared/zoo"
 )
@@ -63,7 +62,7 @@ func (c *demoCommand) Run(a *app) error {
 		}
 		out.Tasks[name] = result
 		out.Seconds += result.Seconds
-		if result.Stopped == search.StoppedCanceled {
+		if a.ctx.Err() != nil {
 			break
 		}
 		t.AppendRow(demoRow(name, &result, out.Backend))

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/cpu"
@@ -166,7 +167,7 @@ func checkModules(modules []module) error {
 	return nil
 }
 
-// openBase loads a base model on a backend; the caller closes both through the returned function.
+// openBase loads a base model on a backend; the caller closes both through the returned function, more than once if it likes.
 func openBase(a *app, folder string, f backendFlag) (*engine.Engine, string, func(), error) {
 	b, reason, err := f.open(a)
 	if err != nil {
@@ -177,7 +178,7 @@ func openBase(a *app, folder string, f backendFlag) (*engine.Engine, string, fun
 		b.Close()
 		return nil, "", nil, fault.In("--base "+folder, err)
 	}
-	return e, reason, func() { e.Close(); b.Close() }, nil
+	return e, reason, sync.OnceFunc(func() { e.Close(); b.Close() }), nil
 }
 
 // readExamples reads a JSON-lines file of examples; flag names it in errors.

@@ -46,6 +46,7 @@ type Engine struct {
 
 	options Options
 	backend backend.Backend
+	info    backend.Info
 	model   *t5.Model
 	store   *checkpoint.Store
 
@@ -81,7 +82,7 @@ func Open(ctx context.Context, dir string, b backend.Backend, opt Options) (*Eng
 		return nil, err
 	}
 	return &Engine{
-		Tokenizer: tok, options: opt.withDefaults(), backend: b, model: model, store: store,
+		Tokenizer: tok, options: opt.withDefaults(), backend: b, info: b.Info(), model: model, store: store,
 		factors: map[string][]backend.Resident{},
 	}, nil
 }
@@ -105,8 +106,8 @@ func (e *Engine) Close() error {
 // Model is the base, for its configuration and the maps that adapters may update.
 func (e *Engine) Model() *t5.Model { return e.model }
 
-// Backend is what the engine runs on.
-func (e *Engine) Backend() backend.Info { return e.backend.Info() }
+// Backend is what the engine runs on, or ran on before Close.
+func (e *Engine) Backend() backend.Info { return e.info }
 
 // AddModule uploads an adapter and returns the number that compositions call it by. An adapter that does not fit the base is refused,
 // naming the first layer at fault; nothing is kept of it then.

@@ -64,6 +64,8 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	t.Run("gate", s.gate)
 	t.Run("scatter", s.scatter)
 	t.Run("log-probabilities", s.logProbs)
+	t.Run("random linear", s.randomLinear)
+	t.Run("random attend", s.randomAttend)
 	t.Run("no rows", s.noRows)
 	t.Run("residents", s.residents)
 	t.Run("sticky errors", s.stickyErrors)
