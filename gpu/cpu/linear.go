@@ -1,0 +1,73 @@
+//go:build cgo
+
+package cpu
+
+// #include "cpu.h"
+import "C"
+
+import (
+	"unsafe"
+
+	"github.com/medley-lora/medley/gpu/backend"
+)
+
+func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
+	defer p.begin()()
+	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
+	y := p.shape(in.rows, m.rows)
+	var residual *C.float
+	if opt.Residual != nil {
+		residual = p.input("linear", opt.Residual).c()
+	}
+	if !p.ok(backend.CheckLinear(in, m.rows, m.cols, opt.Residual)) || !p.ok(backend.CheckUpdate(opt.Update, in.rows, m.rows, m.cols, p.b.shapeOf)) ||
+		!p.allocate(y) || y.rows == 0 || !p.need(C.medley_linear_scratch()) {
+		return y
+	}
+	p.collect(opt.Update)
+	p.done(C.medley_linear(p.b.pool, p.b.isa, C.medley_linear_job{
+		x: in.c(), w: (*C.float)(m.panels), residual: residual, y: y.c(),
+		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), out: C.int64_t(m.rows),
+		x_stride: C.int64_t(stride(m.cols)), y_stride: C.int64_t(stride(m.rows)), segment_count: C.int64_t(len(p.segments)),
+	}, unsafe.SliceData(p.segments), unsafe.SliceData(p.terms), (*C.float)(p.scratch.data)))
+	return y
+}
+
+// shapeOf recognises the factors of this backend. The caller holds b.mu.
+func (b *native) shapeOf(r backend.Resident) (backend.FactorShape, bool) {
+	f, ok := r.(*resident)
+	if !ok || f == nil || f.b != b || f.kind != factorKind || f.freed {
+		return backend.FactorShape{}, false
+	}
+	return f.shape, true
+}
+
+// collect turns an update that has been checked into the tables that the C side reads. Modules that leave the map alone and
+// weights of zero are left out, and segments that are then empty.
+func (p *pass) collect(u *backend.Update) {
+	p.segments, p.terms = p.segments[:0], p.terms[:0]
+	if u == nil {
+		return
+	}
+	for _, s := range u.Segments {
+		first := len(p.terms)
+		for _, t := range s.Terms {
+			f, ok := u.Factors[t.Module].(*resident)
+			if !ok || t.Weight == 0 {
+				continue
+			}
+			p.terms = append(p.terms, C.medley_term{
+				a: (*C.float)(f.data), b: (*C.float)(f.panels), rank: C.int64_t(f.shape.Rank), weight: C.float(t.Weight), scale: C.float(f.shape.Scale),
+			})
+		}
+		if len(p.terms) == first {
+			continue
+		}
+		segment := C.medley_segment{
+			row0: C.int64_t(s.Row0), row1: C.int64_t(s.Row1), term0: C.int64_t(first), terms: C.int64_t(len(p.terms) - first),
+		}
+		if s.Product {
+			segment.product = 1
+		}
+		p.segments = append(p.segments, segment)
+	}
+}

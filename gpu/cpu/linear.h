@@ -1,0 +1,123 @@
+// The task of a linear map: the product for a block of rows, then the low-rank terms of the segments that reach into the
+// block, then the residual, while the block is in cache.
+
+typedef struct {
+	float *packed; // [BLOCK_ROWS][DEEP]
+	float *hidden; // [RANK_GROUP][BLOCK_ROWS]
+	float *shared; // [RANK_GROUP][BLOCK_ROWS], product segments only
+} linear_scratch;
+
+// part is the rows of one segment that lie in one task, and the panels of the task.
+typedef struct {
+	const medley_linear_job *job;
+	const float *x;
+	float *y;
+	int64_t rows, panel0, panel1;
+} part;
+
+// expand adds hidden·Bᵀ for a group of modules; hidden is packed for tiles, width columns in all.
+static void expand(const part *s, const float *hidden, int64_t width, const block *blocks, int count) {
+	for (int64_t p = s->panel0; p < s->panel1; p++) {
+		for (int64_t i = 0; i < tile_count(s->rows); i++) {
+			int64_t r = tile_start(s->rows, i), height = tile_start(s->rows, i + 1) - r;
+			tiles[height](hidden + r * width, blocks, count, p, s->y + r * s->job->y_stride + p * PANEL, s->job->y_stride, 1);
+		}
+	}
+}
+
+// project computes columns [first, first+n) of weight · x Aᵀ into column `at` of hidden, packed for tiles of width columns.
+static void project(const part *s, const medley_term *t, int64_t first, int64_t n, float weight, int add, float *hidden, int64_t width, int64_t at) {
+	int64_t k = s->job->x_stride; // whole rows: the columns beyond the last are zeros
+	for (int64_t i = 0; i < tile_count(s->rows); i++) {
+		int64_t r = tile_start(s->rows, i), height = tile_start(s->rows, i + 1) - r;
+		all_dots(s->x + r * k, k, height, t->a + first * k, k, n, k, weight, add, hidden + r * width + at * height, 1, height);
+	}
+}
+
+// slice is a stretch of one module's rank.
+typedef struct {
+	const medley_term *term;
+	int64_t first, n;
+} slice;
+
+// next_group takes the following slices of the terms, as many as the scratch holds, and returns how many.
+static int next_group(const medley_term *terms, int64_t count, int64_t *term, int64_t *first, slice *group, int64_t *width) {
+	int n = 0;
+	for (*width = 0; *term < count && *width < RANK_GROUP && n < MAX_BLOCKS;) {
+		const medley_term *t = &terms[*term];
+		int64_t take = medley_min(t->rank - *first, RANK_GROUP - *width);
+		group[n++] = (slice){t, *first, take};
+		*width += take;
+		*first += take;
+		if (*first == t->rank) ++*term, *first = 0;
+	}
+	return n;
+}
+
+static block block_of(const medley_term *t, int64_t first, int64_t n) {
+	return (block){t->b + first * PANEL, t->rank * PANEL, n};
+}
+
+static void add_delta(const part *s, const medley_term *terms, int64_t count, const linear_scratch *scratch) {
+	slice group[MAX_BLOCKS];
+	block blocks[MAX_BLOCKS];
+	int64_t width;
+	for (int64_t term = 0, first = 0; term < count;) {
+		int n = next_group(terms, count, &term, &first, group, &width);
+		for (int64_t i = 0, at = 0; i < n; at += group[i].n, i++) {
+			const medley_term *t = group[i].term;
+			project(s, t, group[i].first, group[i].n, t->weight * t->scale, 0, scratch->hidden, width, at);
+			blocks[i] = block_of(t, group[i].first, group[i].n);
+		}
+		expand(s, scratch->hidden, width, blocks, n);
+	}
+}
+
+// add_product composes before multiplying: the modules' hidden columns are summed, and each module expands the sum by its own
+// weight. The ranks and scales agree.
+static void add_product(const part *s, const medley_term *terms, int64_t count, const linear_scratch *scratch) {
+	for (int64_t first = 0; first < terms[0].rank; first += RANK_GROUP) {
+		int64_t n = medley_min(RANK_GROUP, terms[0].rank - first);
+		for (int64_t t = 0; t < count; t++) project(s, &terms[t], first, n, terms[t].weight, t > 0, scratch->shared, n, 0);
+		for (int64_t t = 0; t < count; t++) {
+			for (int64_t i = 0; i < s->rows * n; i++) scratch->hidden[i] = scratch->shared[i] * (terms[t].weight * terms[t].scale);
+			block b = block_of(&terms[t], first, n);
+			expand(s, scratch->hidden, n, &b, 1);
+		}
+	}
+}
+
+// first_segment is the first that ends after the row.
+static int64_t first_segment(const medley_linear_job *j, int64_t row) {
+	int64_t low = 0, high = j->segment_count;
+	while (low < high) {
+		int64_t middle = (low + high) / 2;
+		if (j->segments[middle].row1 > row) high = middle;
+		else low = middle + 1;
+	}
+	return low;
+}
+
+static void linear_task(void *arg, int64_t task, float *memory) {
+	const medley_linear_job *j = arg;
+	int64_t down = task / j->col_tasks, across = task % j->col_tasks, panels = medley_ceil(j->out, PANEL);
+	int64_t row0 = j->rows * down / j->row_tasks, row1 = j->rows * (down + 1) / j->row_tasks;
+	int64_t panel0 = panels * across / j->col_tasks, panel1 = panels * (across + 1) / j->col_tasks;
+	linear_scratch scratch = {memory, memory + BLOCK_ROWS * DEEP + PANEL, memory + BLOCK_ROWS * (DEEP + RANK_GROUP) + PANEL};
+
+	product(j->x + row0 * j->x_stride, j->x_stride, row1 - row0, j->w, j->in, panel0, panel1, j->y + row0 * j->y_stride + panel0 * PANEL, j->y_stride, scratch.packed, 0);
+
+	for (int64_t i = first_segment(j, row0); i < j->segment_count && j->segments[i].row0 < row1; i++) {
+		const medley_segment *g = &j->segments[i];
+		int64_t r = medley_max(row0, g->row0);
+		part s = {j, j->x + r * j->x_stride, j->y + r * j->y_stride, medley_min(row1, g->row1) - r, panel0, panel1};
+		if (s.rows <= 0 || g->terms == 0) continue;
+		(g->product ? add_product : add_delta)(&s, j->terms + g->term0, g->terms, &scratch);
+	}
+
+	for (int64_t r = row0; j->residual && r < row1; r++) {
+		float *y = j->y + r * j->y_stride;
+		const float *residual = j->residual + r * j->y_stride;
+		for (int64_t c = panel0 * PANEL; c < panel1 * PANEL; c += VL) store(y + c, load(y + c) + load(residual + c));
+	}
+}

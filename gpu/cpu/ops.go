@@ -1,0 +1,207 @@
+//go:build cgo
+
+package cpu
+
+// #include "cpu.h"
+import "C"
+
+import (
+	"unsafe"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/shared/fault"
+)
+
+// Embed copies rows on one thread: it is bound by memory, and small beside the layers that follow.
+func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
+	defer p.begin()()
+	t := p.resident("embed", tableKind, table)
+	y := p.shape(len(ids), t.cols)
+	if !p.ok(backend.CheckIDs("embed", ids, t.rows)) || !p.allocate(y) {
+		return y
+	}
+	wide := stride(y.cols)
+	all := y.floats()
+	for i, id := range ids {
+		row := all[i*wide : (i+1)*wide]
+		copy(row, t.table[int(id)*t.cols:(int(id)+1)*t.cols])
+		clear(row[t.cols:])
+	}
+	return y
+}
+
+func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
+	defer p.begin()()
+	in, g := p.input("norm", x), p.resident("norm", vectorKind, gain)
+	y := p.shape(in.rows, in.cols)
+	var err error
+	if g.cols != in.cols {
+		err = fault.New(fault.Internal, "norm", "gain of %d for %d columns", g.cols, in.cols)
+	}
+	if !p.ok(err) || !p.allocate(y) || y.rows == 0 {
+		return y
+	}
+	p.done(C.medley_norm(p.b.pool, p.b.isa, C.medley_norm_job{
+		x: in.c(), gain: (*C.float)(g.data), y: y.c(),
+		rows: C.int64_t(in.rows), cols: C.int64_t(in.cols), stride: C.int64_t(stride(in.cols)), eps: C.float(eps),
+	}))
+	return y
+}
+
+func (p *pass) Gate(act backend.Activation, a, b backend.Tensor) backend.Tensor {
+	defer p.begin()()
+	in := p.input("gate", a)
+	y := p.shape(in.rows, in.cols)
+	var gate *C.float
+	var err error
+	if b != nil {
+		other := p.input("gate", b)
+		gate, err = other.c(), backend.CheckSame("gate", in, other)
+	}
+	if act < backend.ReLU || act > backend.SiLU {
+		err = fault.New(fault.Internal, "gate", "activation %d", act)
+	}
+	if !p.ok(err) || !p.allocate(y) || y.buffer.data == nil {
+		return y
+	}
+	p.done(C.medley_gate(p.b.pool, p.b.isa, C.medley_gate_job{
+		a: in.c(), b: gate, y: y.c(), count: C.int64_t(in.rows * stride(in.cols)), activation: C.int64_t(act),
+	}))
+	return y
+}
+
+func (p *pass) Zeros(rows, cols int) backend.Tensor {
+	defer p.begin()()
+	var err error
+	if rows < 0 || cols < 0 {
+		err = fault.New(fault.Internal, "zeros", "[%d, %d]", rows, cols)
+	}
+	y := p.shape(rows, cols)
+	if p.ok(err) && p.allocate(y) {
+		clear(y.floats())
+	}
+	return y
+}
+
+func (p *pass) Scatter(dst, src backend.Tensor, rows []int32) {
+	defer p.begin()()
+	d, s := p.input("scatter", dst), p.input("scatter", src)
+	if !p.ok(backend.CheckScatter(d, s, rows)) {
+		return
+	}
+	for i, r := range rows {
+		copy(d.row(int(r)), s.row(i))
+	}
+}
+
+func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
+	defer p.begin()()
+	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", matrixKind, head)
+	y := p.shape(in.rows, 1)
+	var err error
+	if len(targets) != in.rows {
+		err = fault.New(fault.Internal, "log-probabilities", "%d targets for %d rows", len(targets), in.rows)
+	}
+	if !p.ok(err) || !p.ok(backend.CheckLinear(in, m.rows, m.cols, nil)) || !p.ok(backend.CheckIDs("log-probabilities", targets, m.rows)) ||
+		!p.allocate(y) || y.rows == 0 || !p.need(C.medley_logprobs_scratch()) {
+		return y
+	}
+	chunks := (m.rows + C.CHUNK - 1) / C.CHUNK
+	partial, found := p.b.memory.get(int64(in.rows) * int64(2*chunks+1) * 4)
+	if !found {
+		p.fail(fault.New(fault.TooLarge, "log-probabilities", "no memory for %d rows", in.rows))
+		return y
+	}
+	defer p.b.memory.put(partial)
+	at := func(floats int) *C.float { return (*C.float)(unsafe.Add(partial.data, floats*4)) }
+	p.done(C.medley_logprobs(p.b.pool, p.b.isa, C.medley_logprobs_job{
+		x: in.c(), head: (*C.float)(m.panels), y: y.c(),
+		highest: at(0), sums: at(in.rows * chunks), chosen: at(2 * in.rows * chunks),
+		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), vocabulary: C.int64_t(m.rows),
+		x_stride: C.int64_t(stride(in.cols)), y_stride: C.int64_t(stride(1)), chunks: C.int64_t(chunks),
+	}, (*C.int32_t)(unsafe.SliceData(targets)), (*C.float)(p.scratch.data)))
+	return y
+}
+
+// queryRows is how many query rows one task of attention takes.
+const queryRows = 32
+
+func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tensor {
+	defer p.begin()()
+	query, key, value := p.input("attention", q), p.input("attention", k), p.input("attention", v)
+	y := p.shape(query.rows, query.cols)
+	if !p.ok(checkDistances(a)) || !p.ok(backend.CheckAttention(query, key, value, a)) || !p.allocate(y) || y.buffer.data == nil {
+		return y
+	}
+	maxKeys, cost := p.cutSpans(y, a)
+	if len(p.spans) == 0 {
+		return y
+	}
+	job := C.medley_attend_job{
+		q: query.c(), k: key.c(), v: value.c(), y: y.c(),
+		stride: C.int64_t(stride(query.cols)), heads: C.int64_t(a.Heads), width: C.int64_t(query.cols / a.Heads),
+		scale: C.float(a.Scale), max_keys: C.int64_t(maxKeys), bias_zero: C.int64_t(a.BiasZero),
+	}
+	if a.Causal {
+		job.causal = 1
+	}
+	if a.Bias != nil {
+		distances := len(a.Bias) / a.Heads
+		// Whole vectors are read, so up to one beyond the last distance.
+		bias, found := p.b.memory.get(int64(distances*a.Heads+C.PANEL) * 4)
+		if !found {
+			p.fail(fault.New(fault.TooLarge, "attention", "no memory for the bias"))
+			return y
+		}
+		defer p.b.memory.put(bias)
+		job.bias, job.distances = (*C.float)(bias.data), C.int64_t(distances)
+		C.medley_transpose_bias((*C.float)(unsafe.SliceData(a.Bias)), job.distances, job.heads, (*C.float)(bias.data))
+	}
+	bytes := C.medley_attend_scratch(p.b.isa, job)
+	if p.need(bytes) {
+		p.done(C.medley_attend(p.b.pool, p.b.isa, job, unsafe.SliceData(p.spans), C.int64_t(len(p.spans)), C.double(cost*float64(query.cols)),
+			(*C.float)(p.scratch.data), bytes))
+	}
+	return y
+}
+
+// checkDistances refuses positions so large that the arithmetic on them could wrap round, and past the other checks.
+func checkDistances(a backend.Attention) error {
+	const most = 1 << 40
+	far := a.BiasZero > most || a.BiasZero < -most
+	for _, s := range a.Spans {
+		far = far || s.QPos > most
+	}
+	if far {
+		return fault.New(fault.Internal, "attention", "a position beyond %d", most)
+	}
+	return nil
+}
+
+// cutSpans fills p.spans with the tasks of an attention, and clears what no task writes: rows that see nothing, and the padding
+// of the others. It returns the most keys of a span and the number of scores per head.
+func (p *pass) cutSpans(y *tensor, a backend.Attention) (maxKeys int, scores float64) {
+	p.spans = p.spans[:0]
+	wide := stride(y.cols)
+	all := y.floats()
+	next := 0 // the first row that is not dealt with
+	for _, s := range a.Spans {
+		if s.K0 == s.K1 {
+			continue
+		}
+		clear(all[next*wide : s.Q0*wide])
+		next = s.Q1
+		for i := s.Q0; i < s.Q1; i += queryRows {
+			p.spans = append(p.spans, C.medley_span{
+				q0: C.int64_t(i), q1: C.int64_t(min(s.Q1, i+queryRows)), k0: C.int64_t(s.K0), k1: C.int64_t(s.K1), q_pos: C.int64_t(s.QPos + i - s.Q0),
+			})
+		}
+		maxKeys = max(maxKeys, s.K1-s.K0)
+		scores += float64(s.Q1-s.Q0) * float64(s.K1-s.K0)
+	}
+	clear(all[next*wide:])
+	for i := 0; y.cols < wide && i < y.rows; i++ {
+		clear(all[i*wide+y.cols : (i+1)*wide])
+	}
+	return maxKeys, scores
+}

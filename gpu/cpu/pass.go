@@ -1,0 +1,198 @@
+//go:build cgo
+
+package cpu
+
+// #include "cpu.h"
+import "C"
+
+import (
+	"context"
+	"slices"
+	"unsafe"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/shared/fault"
+)
+
+// pass runs each operation at once. Its tensors are C memory from the backend's arena.
+type pass struct {
+	b     *native
+	ctx   context.Context
+	err   error
+	made  []*tensor // alive, in the order they were made: a scope owns the end of it
+	ended bool
+
+	scratch  buffer // for the caller's thread
+	segments []C.medley_segment
+	terms    []C.medley_term
+	spans    []C.medley_span
+}
+
+// tensor is row-major with a stride of whole panels; the columns beyond the last hold zeros. It has no memory when it has no
+// numbers, or when its pass had failed before.
+type tensor struct {
+	pass       *pass
+	rows, cols int
+	buffer     buffer
+	dead       bool
+}
+
+func (t *tensor) Dims() (rows, cols int) { return t.rows, t.cols }
+
+func (t *tensor) c() *C.float { return (*C.float)(t.buffer.data) }
+
+// floats is the memory of t, padding included.
+func (t *tensor) floats() []float32 {
+	return unsafe.Slice((*float32)(t.buffer.data), t.rows*stride(t.cols))
+}
+
+// row is row i without its padding.
+func (t *tensor) row(i int) []float32 {
+	at := i * stride(t.cols)
+	return t.floats()[at : at+t.cols]
+}
+
+// fail records the first error.
+func (p *pass) fail(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+// ok records err, the end of the context and the end of the backend, and says whether the next operation should run.
+func (p *pass) ok(err error) bool {
+	if p.err != nil {
+		return false
+	}
+	switch {
+	case p.ended:
+		p.err = fault.New(fault.Internal, "", "the pass has ended")
+	case p.b.closed:
+		p.err = errClosed
+	case p.ctx.Err() != nil:
+		p.err = fault.Wrap(p.ctx.Err(), fault.Canceled, "", "%v", p.ctx.Err())
+	default:
+		p.err = err
+	}
+	return p.err == nil
+}
+
+// begin opens an operation: nothing it uses is freed until the function that it returns is called.
+func (p *pass) begin() func() {
+	p.b.mu.RLock()
+	return p.b.mu.RUnlock
+}
+
+// input returns t as a tensor of this pass, or an empty one and an error for anything else.
+func (p *pass) input(op string, t backend.Tensor) *tensor {
+	x, ok := t.(*tensor)
+	if ok && x != nil && x.pass == p && !x.dead {
+		return x
+	}
+	p.fail(fault.New(fault.Internal, op, "the tensor is not of this pass, or its scope has ended"))
+	if ok && x != nil {
+		return &tensor{rows: x.rows, cols: x.cols}
+	}
+	return &tensor{}
+}
+
+// resident returns r as one of this backend, or an empty one and an error for anything else.
+func (p *pass) resident(op string, k kind, r backend.Resident) *resident {
+	if m, ok := r.(*resident); ok && m != nil && m.b == p.b && m.kind == k && !m.freed {
+		return m
+	}
+	p.fail(fault.New(fault.Internal, op, "takes a %s of this backend that is not freed", k))
+	return &resident{}
+}
+
+// allocate finds memory for y, which has a shape only, and reports false, with the error recorded, if it cannot.
+func (p *pass) allocate(y *tensor) bool {
+	const most = 1 << 40 // floats: beyond any memory, within the range of the arithmetic below
+	row := max(1, stride(y.cols))
+	if y.rows > most/row || row > most {
+		p.fail(fault.New(fault.TooLarge, "", "a tensor of [%d, %d]", y.rows, y.cols))
+		return false
+	}
+	p.made = append(p.made, y)
+	size := int64(y.rows) * int64(stride(y.cols)) * 4
+	if size == 0 {
+		return true
+	}
+	var found bool
+	if y.buffer, found = p.b.memory.get(size); !found {
+		p.fail(fault.New(fault.TooLarge, "", "no memory for a tensor of [%d, %d]", y.rows, y.cols))
+	}
+	return found
+}
+
+// shape is a tensor without memory.
+func (p *pass) shape(rows, cols int) *tensor { return &tensor{pass: p, rows: rows, cols: cols} }
+
+// need makes the pass's own scratch that large.
+func (p *pass) need(bytes C.int64_t) bool {
+	if p.scratch.size >= int64(bytes) {
+		return true
+	}
+	p.b.memory.put(p.scratch)
+	var found bool
+	if p.scratch, found = p.b.memory.get(int64(bytes)); !found {
+		p.fail(fault.New(fault.TooLarge, "", "no memory for %d bytes of scratch", int64(bytes)))
+	}
+	return found
+}
+
+// done records that an operation found no memory for its threads.
+func (p *pass) done(failed C.int) {
+	if failed != 0 {
+		p.fail(fault.New(fault.TooLarge, "", "no memory for the threads' scratch"))
+	}
+}
+
+func (p *pass) release(t *tensor) {
+	p.b.memory.put(t.buffer)
+	t.buffer, t.dead = buffer{}, true
+}
+
+// Scope frees the tensors that f makes, but for its result. f may return nil.
+func (p *pass) Scope(f func() backend.Tensor) backend.Tensor {
+	first := len(p.made)
+	result := f()
+	kept, _ := result.(*tensor)
+	// An inner End has emptied the list already.
+	for _, t := range p.made[min(first, len(p.made)):] {
+		if t != kept {
+			p.release(t)
+		}
+	}
+	if i := slices.Index(p.made, kept); i >= first {
+		p.made = append(p.made[:first], kept)
+	} else {
+		p.made = p.made[:min(first, len(p.made))]
+	}
+	return result
+}
+
+// Read copies t out, without its padding.
+func (p *pass) Read(t backend.Tensor) ([]float32, error) {
+	defer p.begin()()
+	x := p.input("read", t)
+	if !p.ok(nil) {
+		return nil, p.err
+	}
+	out := make([]float32, 0, x.rows*x.cols)
+	for i := range x.rows {
+		out = append(out, x.row(i)...)
+	}
+	return out, nil
+}
+
+// End gives the memory back. Ending twice does nothing.
+func (p *pass) End() {
+	for _, t := range p.made {
+		p.release(t)
+	}
+	p.made = nil
+	p.b.memory.put(p.scratch)
+	p.scratch = buffer{}
+	p.ended = true
+}
