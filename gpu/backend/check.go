@@ -95,6 +95,9 @@ func checkTerms(factors []Resident, s Segment, out, in int, shape func(Resident)
 	return nil
 }
 
+// maxPosition keeps the arithmetic on positions from wrapping round.
+const maxPosition = 1 << 40
+
 // CheckAttention refuses heads that do not divide the columns, spans out of range, and a bias that misses a distance.
 func CheckAttention(q, k, v Tensor, a Attention) error {
 	qRows, cols := q.Dims()
@@ -106,13 +109,16 @@ func CheckAttention(q, k, v Tensor, a Attention) error {
 	if kCols != cols || vCols != cols || kRows != vRows {
 		return mismatch("attention", "q has %d columns, k is [%d, %d], v is [%d, %d]", cols, kRows, kCols, vRows, vCols)
 	}
+	if a.BiasZero > maxPosition || a.BiasZero < -maxPosition {
+		return mismatch("attention", "distance 0 at row %d of the bias, beyond %d", a.BiasZero, maxPosition)
+	}
 	distances := 0
 	if a.Bias != nil {
 		distances = len(a.Bias) / a.Heads
 	}
 	previous := 0
 	for i, s := range a.Spans {
-		if s.Q0 < previous || s.Q1 < s.Q0 || s.Q1 > qRows || s.K0 < 0 || s.K1 < s.K0 || s.K1 > kRows || s.QPos < 0 {
+		if s.Q0 < previous || s.Q1 < s.Q0 || s.Q1 > qRows || s.K0 < 0 || s.K1 < s.K0 || s.K1 > kRows || s.QPos < 0 || s.QPos > maxPosition {
 			return mismatch("attention", "span %d (%+v) does not fit %d queries after row %d and %d keys", i, s, qRows, previous, kRows)
 		}
 		previous = s.Q1

@@ -51,7 +51,8 @@ type Engine struct {
 	store   *checkpoint.Store
 
 	mu      sync.RWMutex
-	modules int
+	modules int                           // numbers given out so far
+	unused  []int                         // of them, those given back
 	factors map[string][]backend.Resident // by map, then by module; nil where a module leaves the map alone
 }
 
@@ -128,16 +129,43 @@ func (e *Engine) AddModule(a *lora.Adapter) (int, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	number := e.modules
-	e.modules++
+	number := e.newNumber()
 	for i, l := range a.Layers {
-		known := e.factors[l.Target]
-		grown := make([]backend.Resident, number+1) // a fresh slice: passes under way keep reading the old one
-		copy(grown, known)
-		grown[number] = uploaded[i]
-		e.factors[l.Target] = grown
+		e.setFactor(l.Target, number, uploaded[i])
 	}
 	return number, nil
+}
+
+func (e *Engine) newNumber() int {
+	if last := len(e.unused) - 1; last >= 0 {
+		number := e.unused[last]
+		e.unused = e.unused[:last]
+		return number
+	}
+	e.modules++
+	return e.modules - 1
+}
+
+// setFactor changes one entry in a copy: passes under way keep reading the old slice.
+func (e *Engine) setFactor(target string, number int, r backend.Resident) {
+	known := e.factors[target]
+	changed := make([]backend.Resident, max(len(known), number+1))
+	copy(changed, known)
+	changed[number] = r
+	e.factors[target] = changed
+}
+
+// RemoveModule frees a module; its number may be given to another. No composition under way may use it.
+func (e *Engine) RemoveModule(number int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for target, modules := range e.factors {
+		if number < len(modules) && modules[number] != nil {
+			modules[number].Free()
+			e.setFactor(target, number, nil)
+		}
+	}
+	e.unused = append(e.unused, number)
 }
 
 // Fits refuses an adapter with a layer that the base lacks or whose shape differs.

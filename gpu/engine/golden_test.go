@@ -11,6 +11,7 @@ import (
 	"github.com/medley-lora/medley/gpu/cpu"
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/gpu/reference"
+	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/peft"
 	"github.com/medley-lora/medley/shared/task"
 	"github.com/medley-lora/medley/shared/zoo/zootest"
@@ -62,6 +63,17 @@ func (z *zooEngine) module(t testing.TB, folder, name string) int {
 	if n, ok := z.numbers[name]; ok {
 		return n
 	}
+	n, err := z.AddModule(z.adapter(t, folder, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.numbers[name] = n
+	return n
+}
+
+// adapter reads modules/NAME or variants/NAME.
+func (z *zooEngine) adapter(t testing.TB, folder, name string) *lora.Adapter {
+	t.Helper()
 	m, err := peft.Open(filepath.Join(z.dir, folder, name), peft.OpenOptions{AllowPickle: true})
 	if err != nil {
 		t.Fatal(err)
@@ -70,12 +82,7 @@ func (z *zooEngine) module(t testing.TB, folder, name string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := z.AddModule(a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	z.numbers[name] = n
-	return n
+	return a
 }
 
 func (z *zooEngine) composition(t testing.TB, method string, names []string, weights []float64) engine.Composition {

@@ -32,6 +32,16 @@ func NewMixer(e *Engine, method lora.Method, names []string, load func(name stri
 	return &Mixer{engine: e, names: names, load: load, product: method == lora.Product, numbers: map[int]int{}}, nil
 }
 
+// Close gives the modules' memory back. The mixer is of no use afterwards.
+func (m *Mixer) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, number := range m.numbers {
+		m.engine.RemoveModule(number)
+	}
+	m.numbers = map[int]int{}
+}
+
 // Read counts the modules read so far.
 func (m *Mixer) Read() int {
 	m.mu.Lock()

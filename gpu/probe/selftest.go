@@ -109,12 +109,12 @@ func answers(ctx context.Context, b backend.Backend) ([]answer, error) {
 
 // setup uploads the same pseudo-random residents to any backend.
 type setup struct {
-	random                          *rand.Rand
-	backend                         backend.Backend
+	random                        *rand.Rand
+	backend                       backend.Backend
 	table, head, gain, square, up backend.Resident
-	factors                         []backend.Resident
-	all                             []backend.Resident
-	err                             error
+	factors                       []backend.Resident
+	all                           []backend.Resident
+	err                           error
 }
 
 func newSetup(b backend.Backend) *setup {

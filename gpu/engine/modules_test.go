@@ -1,0 +1,77 @@
+package engine_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/task"
+)
+
+// TestMixerGivesItsModulesBack: searches that follow each other neither grow the engine nor see each other's modules.
+func TestMixerGivesItsModulesBack(t *testing.T) {
+	eachBackend(t, func(t *testing.T, z *zooEngine) {
+		examples := []task.Example{{Input: "one berry , several", Output: "berries"}}
+		score := func(name string, uses int) []float64 {
+			t.Helper()
+			reads := 0
+			m, err := engine.NewMixer(z.Engine, lora.Delta, []string{name, "french"}, func(name string) (*lora.Adapter, error) {
+				reads++
+				return z.adapter(t, "modules", name), nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			var all []float64
+			for range uses {
+				scores, err := m.Score(t.Context(), examples, [][]float64{{1, 0}, {0.5, 0}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = logProbs(scores)
+			}
+			if reads != 1 || m.Read() != 1 {
+				t.Errorf("%d reads, %d modules, want 1: the other has weight 0", reads, m.Read())
+			}
+			return all
+		}
+		first, other, again := score("plural", 1), score("spanish", 2), score("plural", 3)
+		if !slices.Equal(first, again) || slices.Equal(first, other) {
+			t.Errorf("plural %v, spanish %v, plural again %v", first, other, again)
+		}
+		number, err := z.AddModule(z.adapter(t, "modules", "add"))
+		if err != nil || number != 0 {
+			t.Errorf("the next module got number %d, error %v; want the one that was given back", number, err)
+		}
+	})
+}
+
+func TestMixerRefuses(t *testing.T) {
+	z := openZoo(t, backends["reference"](t), engine.Options{})
+	load := func(name string) (*lora.Adapter, error) {
+		if name == "rslora_r4" {
+			return z.adapter(t, "variants", name), nil
+		}
+		return z.adapter(t, "modules", name), nil
+	}
+	if _, err := engine.NewMixer(z.Engine, lora.TIES, []string{"add"}, load); err == nil {
+		t.Error("a static merge was taken")
+	}
+	m, err := engine.NewMixer(z.Engine, lora.Product, []string{"add", "rslora_r4"}, load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, err := m.Composition([]float64{1}); err == nil {
+		t.Error("too few weights were taken")
+	}
+	if _, err := m.Composition([]float64{1, 1}); err == nil {
+		t.Error("a product of different ranks was taken")
+	}
+	if c, err := m.Composition([]float64{1, 0}); err != nil || len(c.Terms) != 1 || c.Terms[0] != (backend.Term{Weight: 1}) {
+		t.Errorf("composition %+v, error %v", c, err)
+	}
+}
