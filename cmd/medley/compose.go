@@ -1,10 +1,7 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,16 +62,21 @@ func (c *composeCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	opened, err := openModules(modules)
+	if err != nil {
+		return err
+	}
+	if err := c.checkRank(opened); err != nil {
+		return err
+	}
 	e, reason, closeBase, err := openBase(a, c.Base, c.backendFlag)
 	if err != nil {
 		return err
 	}
 	defer closeBase()
-	if err := checkModules(modules); err != nil {
-		return err
-	}
 	s := &composing{app: a, flags: c.searchFlags, engine: e, reason: reason, job: job, modules: modules}
-	result, err := s.search(c.labels, c.Trace)
+	labels := func(names []string) (map[string]string, error) { return c.labels(names, opened, e.Backend().Name) }
+	result, err := s.search(labels, c.Trace)
 	if err != nil {
 		return err
 	}
@@ -96,8 +98,13 @@ func (c *composeCommand) job() (compose.Job, []module, error) {
 			return compose.Job{}, nil, err
 		}
 	}
-	if err := checkOut(c.Out); err != nil {
+	if err := checkOut(c.Out, modules); err != nil {
 		return compose.Job{}, nil, err
+	}
+	for flag, path := range map[string]string{"--report": c.Report, "--trace": c.Trace} {
+		if err := checkFile(flag, path); path != "" && err != nil {
+			return compose.Job{}, nil, err
+		}
 	}
 	job, err := c.searchFlags.job()
 	if err != nil {
@@ -157,39 +164,6 @@ func sample(modules []module, n int, seed int64) ([]module, error) {
 		drawn[i] = sorted[at]
 	}
 	return drawn, nil
-}
-
-// checkOut refuses, before any work, a folder that an adapter cannot be written to.
-func checkOut(out string) error {
-	entries, err := os.ReadDir(out)
-	if err == nil && len(entries) > 0 && !isAdapter(out) {
-		return fault.New(fault.Invalid, "--out", "%s holds something that is not an adapter; expected a new or empty folder, or an adapter to replace", out)
-	}
-	if info, err := os.Stat(out); err == nil && !info.IsDir() {
-		return fault.New(fault.Invalid, "--out", "%s is a file; expected a folder", out)
-	}
-	return nil
-}
-
-// labels names everything that a trace depends on by its digest, so that a trace is never continued with other data.
-func (c *composeCommand) labels(modules []string) (map[string]string, error) {
-	examples, err := os.ReadFile(c.Examples)
-	if err != nil {
-		return nil, fault.In("--examples", err)
-	}
-	base, err := digestOf(c.Base)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(examples)
-	objective, err := c.parse()
-	if err != nil {
-		return nil, err
-	}
-	return map[string]string{
-		"base": base, "examples": hex.EncodeToString(sum[:]), "modules": strings.Join(modules, "\n"),
-		"method": c.Method, "objective": fmt.Sprintf("%s %g", objective.Name, objective.Penalty), "holdout": fmt.Sprint(c.Holdout),
-	}, nil
 }
 
 // composeOutput is what compose prints with --json, and composition.json beside the adapter.

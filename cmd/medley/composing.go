@@ -26,6 +26,7 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 	if err != nil {
 		return result, err
 	}
+	defer mixer.Close()
 	_, warnings := s.engine.Encode(s.job.Examples)
 	if trace != "" {
 		file := &traceFile{path: trace}

@@ -68,14 +68,15 @@ func (c *demoCommand) Run(a *app) error {
 		t.AppendRow(demoRow(name, &result, out.Backend))
 	}
 	if c.JSON {
-		return a.printJSON(out)
+		err = a.printJSON(out)
+	} else {
+		t.Render()
+		c.sayWhatNext(a, dir)
 	}
-	t.Render()
-	c.sayWhatNext(a, dir)
-	if a.ctx.Err() != nil {
+	if err == nil && a.ctx.Err() != nil {
 		return fault.New(fault.Canceled, "", "canceled")
 	}
-	return nil
+	return err
 }
 
 // tasks are the asked ones, or all.
@@ -95,7 +96,10 @@ func (c *demoCommand) tasks() ([]string, error) {
 // folder extracts the zoo.
 func (c *demoCommand) folder() (dir string, remove func(), err error) {
 	if c.Keep != "" {
-		return c.Keep, func() {}, fault.In("--keep", zoo.Extract(c.Keep))
+		if err := zoo.Extract(c.Keep); err != nil {
+			return "", nil, fault.Wrap(err, fault.Invalid, "--keep", "%s cannot be written: %v", c.Keep, errorWithoutPath(err))
+		}
+		return c.Keep, func() {}, nil
 	}
 	if dir, err = os.MkdirTemp("", "medley-demo-"); err != nil {
 		return "", nil, err
@@ -128,8 +132,12 @@ func zooExamples(name, kind string) ([]task.Example, error) {
 }
 
 func demoRow(name string, r *compose.Result, backend string) table.Row {
+	single := "-" // a small budget may leave the modules untried alone
+	if r.BestSingle != nil {
+		single = percent(r.BestSingle) + " " + r.BestSingle.Module
+	}
 	return table.Row{
-		name, percent(r.ZeroShot), percent(r.BestSingle) + " " + r.BestSingle.Module, percent(r.Composed),
+		name, percent(r.ZeroShot), single, percent(r.Composed),
 		fmt.Sprintf("%.3f → %.3f", r.ZeroShot.Objective, r.Composed.Objective), r.Evaluations, fmt.Sprintf("%.2f", r.Seconds), backend,
 	}
 }

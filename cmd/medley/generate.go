@@ -76,8 +76,12 @@ func (c *generateCommand) composition(e *engine.Engine) (*engine.Composition, er
 	switch {
 	case c.Adapter != "" && len(modules) > 0:
 		return nil, fault.New(fault.Invalid, "--adapter", "and --modules cannot be used together")
+	case c.Adapter != "" && c.Weights != "":
+		return nil, fault.New(fault.Invalid, "--adapter", "and --weights cannot be used together; an adapter has weight 1")
 	case c.Adapter != "":
 		modules, c.Weights, c.Method = []module{{name: "adapter", folder: c.Adapter}}, "1", string(lora.Delta)
+	case len(modules) == 0 && c.Weights != "":
+		return nil, fault.New(fault.Invalid, "--weights", "needs --modules, the folders that they weigh")
 	case len(modules) == 0:
 		return nil, nil
 	case c.Weights == "":

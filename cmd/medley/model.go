@@ -157,14 +157,16 @@ func loadAdapter(folder string) (*lora.Adapter, error) {
 	return m.Load()
 }
 
-// checkModules opens every module's configuration and headers, so that one that cannot be used is refused before any work.
-func checkModules(modules []module) error {
+// openModules opens every module's configuration and headers, so that one that cannot be used is refused before any work.
+func openModules(modules []module) (map[string]*peft.Module, error) {
+	opened := make(map[string]*peft.Module, len(modules))
 	for _, m := range modules {
-		if _, err := peft.Open(m.folder, peft.OpenOptions{AllowPickle: true}); err != nil {
-			return fault.In("module "+m.name, err)
+		var err error
+		if opened[m.name], err = peft.Open(m.folder, peft.OpenOptions{AllowPickle: true}); err != nil {
+			return nil, fault.In("module "+m.name, err)
 		}
 	}
-	return nil
+	return opened, nil
 }
 
 // openBase loads a base model on a backend; the caller closes both through the returned function, more than once if it likes.
@@ -188,6 +190,9 @@ func readExamples(flag, path string) ([]task.Example, error) {
 		return nil, fault.Wrap(err, fault.Invalid, flag, "%s cannot be read: %v", path, errorWithoutPath(err))
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, fault.New(fault.Invalid, flag, "%s is a directory; expected a file of JSON lines", path)
+	}
 	examples, err := task.ReadExamples(f, task.Limits{})
 	return examples, fault.In(fmt.Sprintf("%s %s", flag, path), err)
 }

@@ -14,7 +14,11 @@ import (
 
 // writeReport writes the page that tells what a composition is worth.
 func (c *composeCommand) writeReport(s *composing, out *composeOutput) error {
-	labels, err := c.labels(out.Modules)
+	base, err := digestOf(c.Base)
+	if err != nil {
+		return err
+	}
+	examples, err := digestOfFile(c.Examples)
 	if err != nil {
 		return err
 	}
@@ -37,7 +41,7 @@ func (c *composeCommand) writeReport(s *composing, out *composeOutput) error {
 			{Title: "Adapter", Facts: []report.Fact{
 				{Name: "Folder", Value: out.Adapter}, {Name: "Rank", Value: fmt.Sprint(out.Rank)},
 				{Name: "Difference from the definition", Value: fmt.Sprintf("%.1e relative, %.1e at most", float64(out.Difference.Relative), out.Difference.MaxAbs)},
-				{Name: "Base", Value: c.Base}, {Name: "Base SHA-256", Value: labels["base"]}, {Name: "Examples SHA-256", Value: labels["examples"]},
+				{Name: "Base", Value: c.Base}, {Name: "Base SHA-256", Value: base}, {Name: "Examples SHA-256", Value: examples},
 			}},
 		},
 	}

@@ -21,7 +21,7 @@ func printResult(a *app, out *composeOutput, report string) {
 	}
 	row("zero-shot", out.ZeroShot)
 	if out.BestSingle != nil {
-		row("best single: "+out.BestSingle.Module, out.BestSingle)
+		row("best single: "+printable(out.BestSingle.Module), out.BestSingle)
 	}
 	row("composed", out.Composed)
 	t.Render()
@@ -37,7 +37,7 @@ func printResult(a *app, out *composeOutput, report string) {
 }
 
 func evaluationsInWords(out *composeOutput) string {
-	text := fmt.Sprintf("%d evaluations in %d rounds, %.2f s of search on %s.", out.Evaluations, out.Rounds, out.SearchSeconds, out.Backend)
+	text := fmt.Sprintf("%s in %s, %.2f s of search on %s.", count(out.Evaluations, "evaluation"), count(out.Rounds, "round"), out.SearchSeconds, out.Backend)
 	if n := out.Narrowed; n != nil {
 		text += fmt.Sprintf(" %d of them narrowed %d modules to %d.", n.Evaluations, n.From, len(n.To))
 	}
@@ -60,11 +60,11 @@ func printWeights(a *app, weights map[string]float64) {
 	})
 	t := newTable(a.stdout, "module", "weight")
 	for _, name := range used {
-		t.AppendRow(table.Row{name, fmt.Sprintf("%+.4f", weights[name])})
+		t.AppendRow(table.Row{printable(name), fmt.Sprintf("%+.4f", weights[name])})
 	}
 	t.Render()
 	if rest := len(weights) - len(used); rest > 0 {
-		fmt.Fprintf(a.stdout, "%d modules have weight 0.\n", rest)
+		fmt.Fprintf(a.stdout, "Weight 0: %s.\n", count(rest, "module"))
 	}
 }
 
@@ -73,4 +73,12 @@ func number(v *float64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.4f", *v)
+}
+
+// count writes "1 round", "3 rounds".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
