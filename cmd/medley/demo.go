@@ -51,7 +51,8 @@ func (c *demoCommand) Run(a *app) error {
 		return err
 	}
 	defer closeBase()
-	a.note("A tiny synthetic zoo: one T5 base of 1.3 M parameters, %d LoRA modules, %d tasks that none of them was trained on.", len(modules), len(tasks))
+	a.note("A tiny synthetic zoo: one T5 base of 1.3 M parameters, %d LoRA modules, %s that none of them was trained on.",
+		len(modules), count(len(tasks), "task"))
 	a.note("It shows how composing works, not how well it does on real models. Backend %s.\n", reason)
 	out := demoOutput{Tasks: map[string]compose.Result{}, Backend: e.Backend().Name}
 	t := newTable(a.stdout, "task", "zero-shot", "best single module", "composed", "objective", "evaluations", "seconds", "backend")

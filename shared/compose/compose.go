@@ -177,6 +177,7 @@ func (r *run) find(ctx context.Context) ([]float64, error) {
 		}
 		r.observe(Progress{Stage: Searching, Done: e.Number, Total: problem.Budget, Evaluation: &e})
 	}
+	r.observe(Progress{Stage: Searching, Total: problem.Budget}) // the first batch may take long
 	found, err := search.Run(ctx, problem, optimizer, evaluator{r}, options)
 	if err != nil && (len(r.before) == 0 || fault.CodeOf(err) != fault.Canceled) {
 		return nil, err

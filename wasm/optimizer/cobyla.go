@@ -273,8 +273,8 @@ func (c *cobyla) worst(d []float64, improved bool) int {
 		}
 	}
 	if improved {
-		if score := max(1, dot(d, d)/(scale*scale)) * math.Abs(rest); score > best {
-			best, at = score, n
+		if max(1, dot(d, d)/(scale*scale))*math.Abs(rest) > best {
+			at = n
 		}
 	}
 	if at < 0 {
