@@ -1,6 +1,7 @@
 package optimizer
 
 import (
+	"math"
 	"slices"
 
 	"github.com/medley-lora/medley/shared/search"
@@ -14,6 +15,11 @@ import (
 // holds pairs of the best single modules, which one local model of the objective cannot foresee. The region grows and
 // shrinks by success, as in Powell's and TuRBO's methods (Eriksson et al., "Scalable global optimization via local
 // Bayesian optimization", 2019).
+//
+// A few examples cannot tell many modules apart, and the lowest loss on them is rarely the best model. So where the problem says how
+// many examples there are and scores carry log-probabilities, two things hold the search back. The model moves only as many
+// modules as there are examples, those that did best alone. And the last evaluation is spent on the mean of the best points, which Best
+// returns unless a module alone has a lower objective. Both were chosen by leaving examples out (cmd/accuracy -leave-one-out).
 //
 // It works in coordinates in which every range has length 3, so that LoraHub's weights are their own coordinates.
 type gntr struct {
@@ -31,6 +37,11 @@ type gntr struct {
 	failed  [][]float64   // coordinates of failed evaluations
 	known   *gp           // the model whose hyperparameters hold until there are refit·chosen points
 	chosen  int
+
+	active   []bool    // [d] what the model may move; nil for all
+	mean     []float64 // the candidate that is the mean of the best points; nil until it is asked for
+	meanF    float64   // its objective; NaN until it is told
+	averaged bool      // the mean was asked for, or was not worth asking for
 
 	radius float64 // of the trust region, largest coordinate
 	round  *round  // the batch under evaluation, if the model made it
@@ -51,10 +62,11 @@ const (
 	refit        = 1.15 // growth of the data after which hyperparameters are chosen anew
 	descentSteps = 60
 	sameCoord    = 1e-4 // candidates closer than this are one
+	averagedBest = 4    // points that the mean is taken over
 )
 
 func newGNTR(p search.Problem) (search.Optimizer, error) {
-	g := &gntr{ledger: newLedger(p), radius: firstRadius, scale: make([]float64, p.Dim), l1: make([]float64, p.Dim)}
+	g := &gntr{ledger: newLedger(p), radius: firstRadius, meanF: math.NaN(), scale: make([]float64, p.Dim), l1: make([]float64, p.Dim)}
 	for i := range g.scale {
 		g.scale[i] = (p.Upper[i] - p.Lower[i]) / 3
 		if g.scale[i] == 0 {
@@ -79,6 +91,15 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 		x := g.design[:k]
 		g.design = g.design[k:]
 		return g.propose(x...), nil
+	}
+	if g.overfits() && !g.averaged {
+		if g.problem.Budget-g.asked == 1 {
+			g.averaged = true
+			if g.mean = g.average(); g.mean != nil {
+				return g.propose(g.mean), nil
+			}
+		}
+		k = min(k, max(1, g.problem.Budget-g.asked-1)) // one is kept for the mean
 	}
 	// A large batch is cut: eight candidates of one model find nearly what forty of it would.
 	k = min(k, max(8, min(64, (g.problem.Budget-g.asked)/4)))
@@ -115,6 +136,9 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 	}
 	for i := range x {
 		c := g.coordinates(x[i])
+		if slices.Equal(x[i], g.mean) {
+			g.meanF = s[i].Objective
+		}
 		if !isFinite(s[i].Objective) {
 			g.failed = append(g.failed, c)
 			continue
@@ -135,6 +159,19 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 		g.round = nil
 	}
 	return nil
+}
+
+// Best returns the mean of the best points if it was evaluated and no module alone, nor zero, has a lower objective, else the candidate with
+// the lowest objective.
+func (g *gntr) Best() []float64 {
+	floor := g.bestF
+	if singles := g.singles(); len(singles) > 0 {
+		floor = singles[0].objective
+	}
+	if g.mean != nil && g.meanF <= floor {
+		return slices.Clone(g.mean)
+	}
+	return g.ledger.Best()
 }
 
 // resize adapts the trust region to what a batch found: a single candidate says less than a batch, so it moves less.
@@ -159,6 +196,7 @@ func (g *gntr) batch(k int) [][]float64 {
 	if !ok { // nothing has succeeded yet
 		return g.weights(g.fill(nil, k, nil, 0))
 	}
+	g.active = g.promising()
 	g.round = &round{centre: centre.x, best: g.bestF, size: k}
 	model := g.model(centre)
 	var batch [][]float64

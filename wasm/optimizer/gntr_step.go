@@ -34,12 +34,15 @@ func (g *gntr) penalty(x []float64) float64 {
 	return sum
 }
 
-// box returns the bounds, cut to those within radius of x.
+// box returns the bounds, cut to those within radius of x; what is not active stays where it is.
 func (g *gntr) box(x []float64, radius float64) (lower, upper []float64) {
 	lower, upper = make([]float64, len(x)), make([]float64, len(x))
 	for i, v := range x {
 		lower[i] = max(g.problem.Lower[i]/g.scale[i], v-radius)
 		upper[i] = min(g.problem.Upper[i]/g.scale[i], v+radius)
+		if g.active != nil && !g.active[i] {
+			lower[i], upper[i] = v, v
+		}
 	}
 	return lower, upper
 }
@@ -88,23 +91,71 @@ func (g *gntr) step(m *surrogate, centre, start []float64, radius float64) []flo
 	return x
 }
 
-// pairs returns up to k sums of two of the best modules alone, the one at weight 1 and the other at 0.6: those that the model
-// thinks best.
-func (g *gntr) pairs(m *surrogate, k int) [][]float64 {
-	type single struct {
-		x         []float64
-		objective float64
-	}
-	byObjective := func(a, b single) int { return cmp.Compare(a.objective, b.objective) }
-	var singles []single
+// overfits says whether the lowest objective is to be distrusted: the objective is known to be that of a few examples.
+func (g *gntr) overfits() bool { return len(g.problem.Groups) > 0 && g.read > 0 }
+
+// singles returns the observations of zero and of modules alone, the best first.
+func (g *gntr) singles() []observation {
+	var singles []observation
 	for _, o := range g.seen {
-		if nonzero(o.x) == 1 {
-			singles = append(singles, single{o.x, o.objective})
+		if nonzero(o.x) <= 1 {
+			singles = append(singles, o)
 		}
 	}
 	slices.SortStableFunc(singles, byObjective)
+	return singles
+}
+
+func byObjective(a, b observation) int { return cmp.Compare(a.objective, b.objective) }
+
+// promising marks the modules that did best alone, as many as there are examples and no fewer than pairs are made of; nil stands for all.
+func (g *gntr) promising() []bool {
+	most := max(pairedSingles, len(g.problem.Groups))
+	if !g.overfits() || most >= g.problem.Dim {
+		return nil
+	}
+	active, count := make([]bool, g.problem.Dim), 0
+	for _, o := range g.singles() {
+		for i, v := range o.x {
+			if v != 0 && !active[i] && count < most {
+				active[i] = true
+				count++
+			}
+		}
+	}
+	if count < most { // too few were tried alone to choose among
+		return nil
+	}
+	return active
+}
+
+// average returns the mean of the best points as a new candidate, or nil if there are too few or it was tried.
+func (g *gntr) average() []float64 {
+	if len(g.seen) < averagedBest {
+		return nil
+	}
+	best := slices.Clone(g.seen)
+	slices.SortStableFunc(best, byObjective)
+	x := make([]float64, g.problem.Dim)
+	for _, o := range best[:averagedBest] {
+		axpy(1.0/averagedBest, o.x, x)
+	}
+	if g.tried(x) {
+		return nil
+	}
+	return g.weights([][]float64{x})[0]
+}
+
+// pairs returns up to k sums of two of the best modules alone, the one at weight 1 and the other at 0.6: those that the model
+// thinks best.
+func (g *gntr) pairs(m *surrogate, k int) [][]float64 {
+	singles := slices.DeleteFunc(g.singles(), func(o observation) bool { return nonzero(o.x) == 0 })
 	singles = singles[:min(len(singles), pairedSingles)]
-	var pairs []single
+	type pair struct {
+		x         []float64
+		objective float64
+	}
+	var pairs []pair
 	for i, a := range singles {
 		for j, b := range singles {
 			if i == j {
@@ -120,10 +171,10 @@ func (g *gntr) pairs(m *surrogate, k int) [][]float64 {
 			if m != nil {
 				value = m.smooth(x, nil) + g.penalty(x)
 			}
-			pairs = append(pairs, single{x, value})
+			pairs = append(pairs, pair{x, value})
 		}
 	}
-	slices.SortStableFunc(pairs, byObjective)
+	slices.SortStableFunc(pairs, func(a, b pair) int { return cmp.Compare(a.objective, b.objective) })
 	var batch [][]float64
 	for _, p := range pairs {
 		if len(batch) < k && !g.tried(p.x) && !among(batch, p.x) {

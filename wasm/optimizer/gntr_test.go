@@ -1,6 +1,7 @@
 package optimizer
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -287,5 +288,86 @@ func TestSurrogate(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// grouped is a problem that says how many examples its tokens are of.
+func grouped(s synthetic, budget int, groups ...int) search.Problem {
+	p := s.problem(budget, 8, 1)
+	p.Groups = groups
+	return p
+}
+
+// TestGNTRMovesFewModules: with few examples only the modules that did best alone move, and pairs are made of them; with as many
+// examples as modules all of them may.
+func TestGNTRMovesFewModules(t *testing.T) {
+	s := skills(3, 20, 15, 3)
+	moved := func(p search.Problem) (count int, best []int) {
+		all := trace(t, p, s)
+		touched := map[int]bool{}
+		for _, e := range all[21:] {
+			for i, v := range e.Candidate {
+				if v != 0 {
+					touched[i] = true
+				}
+			}
+		}
+		singles := slices.Clone(all[:21])
+		slices.SortStableFunc(singles, func(a, b search.Evaluation) int { return cmp.Compare(a.Score.Objective, b.Score.Objective) })
+		for _, e := range singles {
+			if i := slices.Index(e.Candidate, 1); i >= 0 && len(best) < 5 {
+				best = append(best, i)
+				delete(touched, i)
+			}
+		}
+		return len(touched), best
+	}
+	if others, best := moved(grouped(s, 40, 3, 3, 3, 3, 3)); others != 0 {
+		t.Errorf("%d modules beside the best %v moved", others, best)
+	}
+	if others, _ := moved(grouped(s, 40)); others == 0 {
+		t.Error("without examples to count, only the best five moved")
+	}
+}
+
+// TestGNTREndsWithTheMean: the last evaluation is the mean of the four lowest objectives, and is the result unless a module alone is
+// better.
+func TestGNTREndsWithTheMean(t *testing.T) {
+	for seed := range uint64(6) {
+		s := skills(seed, 20, 15, int(1+seed%3))
+		p := grouped(s, 40, 3, 3, 3, 3, 3)
+		o, err := New("gntr", p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []search.Evaluation
+		result, err := search.Run(t.Context(), p, o, s, search.RunOptions{Observe: func(e search.Evaluation) { all = append(all, e) }})
+		if err != nil || len(all) != 40 {
+			t.Fatalf("%d evaluations, %v", len(all), err)
+		}
+		last, single := all[39], math.Inf(1)
+		before := slices.Clone(all[:39])
+		for _, e := range before {
+			if nonzero(e.Candidate) <= 1 {
+				single = min(single, e.Score.Objective)
+			}
+		}
+		slices.SortStableFunc(before, func(a, b search.Evaluation) int { return cmp.Compare(a.Score.Objective, b.Score.Objective) })
+		for i, v := range last.Candidate {
+			mean := 0.0
+			for _, e := range before[:4] {
+				mean += e.Candidate[i] / 4
+			}
+			if math.Abs(v-mean) > 1e-12 {
+				t.Fatalf("seed %d: weight %d of the last candidate is %v, the mean %v", seed, i, v, mean)
+			}
+		}
+		want := last
+		if last.Score.Objective > single {
+			want = slices.MinFunc(all, func(a, b search.Evaluation) int { return cmp.Compare(a.Score.Objective, b.Score.Objective) })
+		}
+		if !slices.Equal(result.Best, want.Candidate) {
+			t.Errorf("seed %d: best is %v, want %v", seed, result.Best, want.Candidate)
+		}
 	}
 }

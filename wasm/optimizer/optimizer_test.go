@@ -18,6 +18,12 @@ func TestContract(t *testing.T) {
 	}
 }
 
+func TestReturnsLowest(t *testing.T) {
+	for _, name := range []string{"cobyla", "random"} { // gntr documents another choice
+		searchtest.ReturnsLowest(t, func(p search.Problem) (search.Optimizer, error) { return New(name, p) })
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	if Algorithms()[0].Name != Default {
 		t.Errorf("the first algorithm is %s", Algorithms()[0].Name)
