@@ -102,6 +102,7 @@ func (z *bench) search(ctx context.Context, s setting, few []task.Example, holdo
 	if err != nil {
 		return compose.Result{}, err
 	}
+	defer mixer.Close()
 	objective, err := task.ParseObjective(s.objective)
 	if err != nil {
 		return compose.Result{}, err
