@@ -146,19 +146,13 @@ func TestBadInput_25_ShapesDisagree(t *testing.T) {
 	}
 }
 
-// Shapes that agree by luck cannot be told from the files; the name of the base is handed on, and shapes that do not are found.
+// Shapes that agree by luck cannot be told from the files: the name of the base is handed on. Shapes that do not agree are for who has the
+// base to find (gpu/engine).
 func TestBadInput_26_WrongBase(t *testing.T) {
 	m := accepted(t, configWith(t, "base_model_name_or_path", `"google/flan-t5-large"`), plainWeights(t))
 	a, err := m.Load()
 	if err != nil || a.Base != "google/flan-t5-large" {
 		t.Errorf("base %q, %v", a.Base, err)
-	}
-	base, err := checkpoint.Parse(weightsOf(t, tensorOf("m.q.weight", 4, 3), tensorOf("m.v.weight", 3, 4)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Fits(m.Layers, base); fault.CodeOf(err) != fault.Invalid || !strings.Contains(err.Error(), "layer m.v: is for a map of shape [4 3]") {
-		t.Errorf("%v", err)
 	}
 }
 

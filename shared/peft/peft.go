@@ -188,18 +188,3 @@ func loadTensor(store *checkpoint.Store, name string, elements int) ([]float32, 
 	}
 	return values, checkpoint.CheckFinite(name, values)
 }
-
-// Fits checks that every map that the layers update is in the base, with the shape they were trained for. Two bases can agree
-// in all shapes: whether it is the base that Config.BaseModel names is for the caller to say.
-func Fits(layers []LayerInfo, base *checkpoint.Store) error {
-	for _, l := range layers {
-		info, ok := base.Info(l.Target + ".weight")
-		if !ok {
-			return fault.New(fault.Invalid, "layer "+l.Target, "the base has no such map")
-		}
-		if len(info.Shape) != 2 || info.Shape[0] != l.Out || info.Shape[1] != l.In {
-			return fault.New(fault.Invalid, "layer "+l.Target, "is for a map of shape [%d %d]; the base's has %v", l.Out, l.In, info.Shape)
-		}
-	}
-	return nil
-}

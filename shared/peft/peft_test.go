@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/zoo/zootest"
@@ -49,18 +48,10 @@ func supported(t testing.TB, zoo string) []string {
 
 func TestZoo(t *testing.T) {
 	zoo := zootest.Dir(t)
-	base, err := checkpoint.OpenModel(filepath.Join(zoo, "base"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer base.Close()
 	for _, dir := range supported(t, zoo) {
 		m := mustOpen(t, dir)
 		if m.Name != filepath.Base(dir) || m.Config.TaskType != "SEQ_2_SEQ_LM" || m.Config.BaseModel != "medley/tiny-t5" {
 			t.Errorf("%s: %+v", dir, m.Config)
-		}
-		if err := Fits(m.Layers, base); err != nil {
-			t.Errorf("%s: %v", m.Name, err)
 		}
 		a := mustLoad(t, m)
 		if a.Name != m.Name || a.Base != "medley/tiny-t5" || len(a.Layers) != len(m.Layers) {
@@ -358,27 +349,5 @@ func TestWriteIntoFolders(t *testing.T) {
 	}
 	if err := Write(filepath.Join(dir, "README.md"), first, WriteOptions{}); err == nil || strings.Contains(err.Error(), "README") {
 		t.Errorf("a file in the place of the folder: %v", err)
-	}
-}
-
-func TestFits(t *testing.T) {
-	base := filepath.Join(t.TempDir(), "m.safetensors")
-	if err := checkpoint.Write(base, []checkpoint.Tensor{{Name: "a.weight", DType: checkpoint.F32, Shape: []int{2, 3}, Data: make([]float32, 6)}}, nil); err != nil {
-		t.Fatal(err)
-	}
-	store, err := checkpoint.OpenFile(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	for want, l := range map[string]LayerInfo{
-		"":                       {Target: "a", Out: 2, In: 3},
-		"layer b: the base has":  {Target: "b", Out: 2, In: 3},
-		"layer a: is for a map ": {Target: "a", Out: 3, In: 2},
-	} {
-		err := Fits([]LayerInfo{l}, store)
-		if (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
-			t.Errorf("%+v: %v; want %q", l, err, want)
-		}
 	}
 }
