@@ -75,7 +75,7 @@ func TestComposeJSON(t *testing.T) {
 			t.Errorf("module %d: %s at %v, composed %v", i, got.Modules[i], got.Weights[name], got.Composed.Weights[i])
 		}
 	}
-	if got.Evaluations != 12 || got.Rounds != 3 || got.Seconds <= 0 || got.Stopped != "budget" || got.Backend != "reference" || got.EvalExamples != 10 {
+	if got.Evaluations != 12 || got.Rounds != 4 || got.Seconds <= 0 || got.Stopped != "budget" || got.Backend != "reference" || got.EvalExamples != 10 {
 		t.Errorf("%+v", got)
 	}
 	if d := got.Difference; d.MaxAbs == nil || d.Relative == nil || *d.Relative > 1e-6 {
