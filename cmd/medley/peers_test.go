@@ -49,7 +49,7 @@ func askPeers(t *testing.T, base, examples string, adapters ...string) []peerAns
 // agree compares what medley says of a model with what the peers said.
 func agree(t *testing.T, what string, want peerAnswer, base, examples string, model ...string) {
 	t.Helper()
-	weights := []string{}
+	var weights []string
 	if len(model) > 0 {
 		weights = []string{"--weights", "1"}
 	} else { // the base alone: any module at weight 0
