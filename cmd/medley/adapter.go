@@ -12,29 +12,31 @@ import (
 	"github.com/medley-lora/medley/shared/peft"
 )
 
-// writeAdapter composes, writes and reads back, and says how far the update of what is on disk is from the method's definition.
-func writeAdapter(out string, method lora.Method, modules []*lora.Adapter, weights []float64, o lora.Options, base string) (difference, int, error) {
+// writeAdapter composes, writes and reads back. It returns the adapter on disk and how far its update is from the method's definition.
+func writeAdapter(out string, method lora.Method, modules []*lora.Adapter, weights []float64, o lora.Options, base string) (*lora.Adapter, difference, error) {
 	composed, err := lora.Compose(method, modules, weights, o)
 	if err != nil {
-		return difference{}, 0, err
+		return nil, difference{}, err
 	}
 	composed.Name = filepath.Base(out)
 	if err := peft.Write(out, composed, peft.WriteOptions{TaskType: "SEQ_2_SEQ_LM", BaseModel: base}); err != nil {
-		return difference{}, 0, fault.In("--out "+out, err)
+		return nil, difference{}, fault.In("--out "+out, err)
 	}
 	written, err := loadAdapter(out)
 	if err != nil {
-		return difference{}, 0, fault.In("reading back "+out, err)
+		return nil, difference{}, fault.In("reading back "+out, err)
 	}
 	_, total, err := lora.Difference(written, method, modules, weights, o)
-	if err != nil {
-		return difference{}, 0, err
-	}
+	return written, difference{MaxAbs: total.MaxAbs, Relative: finite(total.Relative)}, err
+}
+
+// largestRank is the rank of an adapter for people, whose layers may differ in it.
+func largestRank(a *lora.Adapter) int {
 	rank := 0
-	for _, l := range written.Layers {
+	for _, l := range a.Layers {
 		rank = max(rank, l.Rank)
 	}
-	return difference{MaxAbs: total.MaxAbs, Relative: finite(total.Relative)}, rank, nil
+	return rank
 }
 
 // digestOf names the content of a base model's folder: its configuration, weights and tokenizer.

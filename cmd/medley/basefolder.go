@@ -5,49 +5,30 @@ import (
 	"path/filepath"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/gpu/t5"
-	"github.com/medley-lora/medley/gpu/tokenizer"
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 )
 
 // baseFolder is a base model's folder that was checked as an engine checks it, without the cost of loading it.
 type baseFolder struct {
-	config    t5.Config
-	tokenizer *tokenizer.Tokenizer
-	store     *checkpoint.Store
-	maps      map[string]t5.Map // that adapters may update
+	*engine.Folder
+	maps map[string]t5.Map // that adapters may update
 }
 
-// maxModelConfig bounds config.json in bytes.
-const maxModelConfig = 4 << 20
-
-// openBaseFolder refuses what engine.Open would refuse, in the same words. The caller closes the store.
+// openBaseFolder refuses what engine.Open would refuse. The caller closes the store.
 func openBaseFolder(dir string) (*baseFolder, error) {
-	data, err := checkpoint.ReadFile(filepath.Join(dir, "config.json"), maxModelConfig)
+	f, err := engine.OpenFolder(dir)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "config.json", "%v; expected a folder with config.json, weights and a tokenizer", err)
-	}
-	b := &baseFolder{}
-	if b.config, err = t5.ParseConfig(data); err != nil {
 		return nil, err
 	}
-	if b.tokenizer, err = tokenizer.Open(dir); err != nil {
-		return nil, err
-	}
-	if n := b.tokenizer.VocabSize(); n > b.config.VocabSize {
-		return nil, fault.New(fault.Invalid, "tokenizer", "has %d tokens, the model only %d", n, b.config.VocabSize)
-	}
-	if b.store, err = checkpoint.OpenModel(dir); err != nil {
-		return nil, err
-	}
-	model, err := t5.Load(b.config, shapes{b.store}, nowhere{})
+	model, err := t5.Load(f.Config, shapes{f.Store}, nowhere{})
 	if err != nil {
-		b.store.Close()
+		f.Store.Close()
 		return nil, err
 	}
-	b.maps = model.Maps()
-	return b, nil
+	return &baseFolder{Folder: f, maps: model.Maps()}, nil
 }
 
 // sizeOf counts the numbers of all tensors and the bytes that they take in the files.

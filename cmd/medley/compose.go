@@ -2,11 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
@@ -75,7 +76,8 @@ func (c *composeCommand) Run(a *app) error {
 	}
 	defer closeBase()
 	s := &composing{app: a, flags: c.searchFlags, engine: e, reason: reason, job: job, modules: modules}
-	labels := func(names []string) (map[string]string, error) { return c.labels(names, opened, e.Backend().Name) }
+	s.baseDigest = sync.OnceValues(func() (string, error) { return digestOf(c.Base) })
+	labels := func(names []string) (map[string]string, error) { return c.labels(s, names, opened) }
 	result, err := s.search(labels, c.Trace)
 	if err != nil {
 		return err
@@ -86,12 +88,9 @@ func (c *composeCommand) Run(a *app) error {
 
 // job reads and checks everything that the flags name before the model is loaded.
 func (c *composeCommand) job() (compose.Job, []module, error) {
-	modules, err := c.find()
+	modules, err := c.findSome()
 	if err != nil {
 		return compose.Job{}, nil, err
-	}
-	if len(modules) == 0 {
-		return compose.Job{}, nil, fault.New(fault.Invalid, "--modules", "names no folder; expected the folders of LoRA modules, such as 'modules/*'")
 	}
 	if c.Sample != 0 {
 		if modules, err = sample(modules, c.Sample, c.SampleSeed); err != nil {
@@ -193,9 +192,11 @@ func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) er
 		Adapter: c.Out, Base: c.Base, Command: commandLine(a.args),
 	}
 	var err error
-	if out.Difference, out.Rank, err = s.export(result, c.Out, c.Rank, c.Base); err != nil {
+	var written *lora.Adapter
+	if written, out.Difference, err = s.export(result, c.Out, c.Rank, c.Base); err != nil {
 		return err
 	}
+	out.Rank = largestRank(written)
 	if err := writeJSON(filepath.Join(c.Out, "composition.json"), out); err != nil {
 		return err
 	}
@@ -224,15 +225,15 @@ func resumeHint(trace string) string {
 }
 
 // export composes the adapter that the weights mean, writes it, reads it back and compares it with the definition.
-func (s *composing) export(result *compose.Result, out string, rank int, base string) (difference, int, error) {
+func (s *composing) export(result *compose.Result, out string, rank int, base string) (*lora.Adapter, difference, error) {
 	var chosen []*lora.Adapter
 	var weights []float64
 	load := loader(s.modules)
 	for i, name := range result.Modules {
-		if w := result.Composed.Weights[i]; w != 0 || len(result.Modules) == 1 {
+		if w := result.Composed.Weights[i]; w != 0 {
 			m, err := load(name)
 			if err != nil {
-				return difference{}, 0, err
+				return nil, difference{}, err
 			}
 			chosen, weights = append(chosen, m), append(weights, w)
 		}
@@ -240,7 +241,7 @@ func (s *composing) export(result *compose.Result, out string, rank int, base st
 	if len(chosen) == 0 { // the base itself was best: a zero update of the first module's shape
 		m, err := load(result.Modules[0])
 		if err != nil {
-			return difference{}, 0, err
+			return nil, difference{}, err
 		}
 		chosen, weights = []*lora.Adapter{m}, []float64{0}
 	}
@@ -252,7 +253,7 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
+	return checkpoint.WriteFile(path, append(data, '\n'))
 }
 
 // commandLine quotes arguments so that a POSIX shell reads them back.

@@ -18,6 +18,8 @@ type composing struct {
 	job     compose.Job
 	modules []module
 	title   string // put before the names of the stages
+
+	baseDigest func() (string, error) // of the base's folder, read when first asked for
 }
 
 // search runs the job, recording it in the file called trace unless that is empty. labels names what the trace depends on.

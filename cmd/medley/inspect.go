@@ -58,7 +58,7 @@ func (c *inspectCommand) Run(a *app) error {
 		if base, err = openBaseFolder(c.Base); err != nil {
 			return fault.In("--base "+c.Base, err)
 		}
-		defer base.store.Close()
+		defer base.Store.Close()
 	}
 	paths := expand(c.Folders)
 	out := inspectOutput{Folders: make([]inspected, 0, len(paths))}
@@ -153,11 +153,11 @@ func (x *inspected) lookAtBase(path string) error {
 	if err != nil {
 		return err
 	}
-	defer b.store.Close()
-	x.Parameters, x.Bytes = sizeOf(b.store)
+	defer b.Store.Close()
+	x.Parameters, x.Bytes = sizeOf(b.Store)
 	x.Base = &inspectedBase{
-		Family: b.config.ModelType, Encoder: b.config.EncoderLayers, Decoder: b.config.DecoderLayers, Width: b.config.Width,
-		Heads: b.config.Heads, Vocabulary: b.config.VocabSize, Types: typesOf(b.store), Tokenizer: b.tokenizer.VocabSize(),
+		Family: b.Config.ModelType, Encoder: b.Config.EncoderLayers, Decoder: b.Config.DecoderLayers, Width: b.Config.Width,
+		Heads: b.Config.Heads, Vocabulary: b.Config.VocabSize, Types: typesOf(b.Store), Tokenizer: b.Tokenizer.VocabSize(),
 	}
 	x.Digest, err = digestOf(path)
 	return err

@@ -12,12 +12,12 @@ import (
 )
 
 // labels names everything that a trace depends on by its digest, so that a trace is never continued with other data.
-func (c *composeCommand) labels(modules []string, opened map[string]*peft.Module, backend string) (map[string]string, error) {
+func (c *composeCommand) labels(s *composing, modules []string, opened map[string]*peft.Module) (map[string]string, error) {
 	examples, err := digestOfFile(c.Examples)
 	if err != nil {
 		return nil, fault.In("--examples", err)
 	}
-	base, err := digestOf(c.Base)
+	base, err := s.baseDigest()
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (c *composeCommand) labels(modules []string, opened map[string]*peft.Module
 		fmt.Fprintf(&digests, "%s %s\n", digest, name)
 	}
 	return map[string]string{
-		"base": base, "examples": examples, "modules": digests.String(), "method": c.Method, "backend": backend,
+		"base": base, "examples": examples, "modules": digests.String(), "method": c.Method, "backend": s.engine.Backend().Name,
 		"objective": fmt.Sprintf("%s %g", objective.Name, objective.Penalty), "holdout": fmt.Sprint(c.Holdout),
 	}, nil
 }

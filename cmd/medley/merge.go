@@ -8,7 +8,6 @@ import (
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
-	"github.com/medley-lora/medley/shared/peft"
 )
 
 type mergeCommand struct {
@@ -53,7 +52,7 @@ func (c *mergeCommand) Run(a *app) error {
 		if base, err = openBaseFolder(c.Base); err != nil {
 			return fault.In("--base "+c.Base, err)
 		}
-		defer base.store.Close()
+		defer base.Store.Close()
 		for _, m := range adapters {
 			if err := engine.Fits(base.maps, m); err != nil {
 				return err
@@ -93,12 +92,9 @@ func (c *mergeCommand) read() ([]module, []float64, lora.Options, error) {
 			return refuse(fault.New(fault.Invalid, "--density", "is 0; expected a number above 0 and up to 1"))
 		}
 	}
-	modules, err := c.find()
+	modules, err := c.findSome()
 	if err != nil {
 		return refuse(err)
-	}
-	if len(modules) == 0 {
-		return refuse(fault.New(fault.Invalid, "--modules", "names no folder; expected the folders of LoRA modules, such as 'modules/*'"))
 	}
 	vectors, err := readWeights(c.Weights, len(modules))
 	if err != nil {
@@ -162,14 +158,11 @@ func readAll(a *app, modules []module) ([]*lora.Adapter, error) {
 }
 
 func (c *mergeCommand) mergeToAdapter(out *mergeOutput, adapters []*lora.Adapter, weights []float64, o lora.Options) error {
-	var err error
-	if out.Difference, out.Rank, err = writeAdapter(c.Out, out.Method, adapters, weights, o, c.Base); err != nil {
+	written, difference, err := writeAdapter(c.Out, out.Method, adapters, weights, o, c.Base)
+	if err != nil {
 		return err
 	}
-	written, err := peft.Open(c.Out, peft.OpenOptions{})
-	if err != nil {
-		return fault.In("reading back "+c.Out, err)
-	}
+	out.Difference, out.Rank = difference, largestRank(written)
 	out.Layers = len(written.Layers)
 	return nil
 }

@@ -41,10 +41,8 @@ func (c *mergeCommand) mergeIntoBase(a *app, out *mergeOutput, base *baseFolder,
 	}
 	out.Difference = difference{MaxAbs: total.MaxAbs, Relative: finite(total.Relative)}
 	out.Layers = len(update.Layers)
-	for _, l := range update.Layers {
-		out.Rank = max(out.Rank, l.Rank)
-	}
-	out.Model, err = writeModel(a, c.Out, c.Base, base.store, update)
+	out.Rank = largestRank(update)
+	out.Model, err = writeModel(a, c.Out, c.Base, base.Store, update)
 	return fault.In("--out "+c.Out, err)
 }
 

@@ -73,6 +73,15 @@ func (f modulesFlag) find() ([]module, error) {
 	return modules, distinguish(modules)
 }
 
+// findSome is find where there must be a module.
+func (f modulesFlag) findSome() ([]module, error) {
+	modules, err := f.find()
+	if err == nil && len(modules) == 0 {
+		err = fault.New(fault.Invalid, "--modules", "names no folder; expected the folders of LoRA modules, such as 'modules/*'")
+	}
+	return modules, err
+}
+
 func adapterFolders(pattern string) ([]string, error) {
 	if isAdapter(pattern) { // also where the name holds characters that a pattern gives a meaning
 		return []string{filepath.Clean(pattern)}, nil

@@ -14,7 +14,7 @@ import (
 
 // writeReport writes the page that tells what a composition is worth.
 func (c *composeCommand) writeReport(s *composing, out *composeOutput) error {
-	base, err := digestOf(c.Base)
+	base, err := s.baseDigest()
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -58,32 +56,17 @@ type Engine struct {
 
 // Open loads a base model from a folder in Hugging Face's layout. ctx bounds the loading.
 func Open(ctx context.Context, dir string, b backend.Backend, opt Options) (*Engine, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "config.json", "cannot be read; expected a folder with config.json, weights and a tokenizer")
-	}
-	config, err := t5.ParseConfig(data)
+	f, err := OpenFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	tok, err := tokenizer.Open(dir)
+	model, err := t5.Load(f.Config, weights{ctx, f.Store}, b)
 	if err != nil {
-		return nil, err
-	}
-	if tok.VocabSize() > config.VocabSize {
-		return nil, fault.New(fault.Invalid, "tokenizer", "has %d tokens, the model only %d", tok.VocabSize(), config.VocabSize)
-	}
-	store, err := checkpoint.OpenModel(dir)
-	if err != nil {
-		return nil, err
-	}
-	model, err := t5.Load(config, weights{ctx, store}, b)
-	if err != nil {
-		store.Close()
+		f.Store.Close()
 		return nil, err
 	}
 	return &Engine{
-		Tokenizer: tok, options: opt.withDefaults(), backend: b, info: b.Info(), model: model, store: store,
+		Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), model: model, store: f.Store,
 		factors: map[string][]backend.Resident{},
 	}, nil
 }
