@@ -88,7 +88,11 @@ func (b *native) Info() backend.Info {
 	return backend.Info{Name: "cpu", Device: device, Threads: threads}
 }
 
-func (b *native) Begin(ctx context.Context) backend.Pass { return &pass{b: b, ctx: ctx} }
+func (b *native) Begin(ctx context.Context) backend.Pass {
+	p := &pass{b: b, ctx: ctx}
+	p.made.Release = p.release
+	return p
+}
 
 // Close stops the threads and frees what is kept for reuse. Residents and passes that are still open fail from then on.
 func (b *native) Close() error {

@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"context"
-	"slices"
 	"unsafe"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -19,7 +18,7 @@ type pass struct {
 	b     *native
 	ctx   context.Context
 	err   error
-	made  []*tensor // alive, in the order they were made: a scope owns the end of it
+	made  backend.Ledger[*tensor]
 	ended bool
 
 	scratch  buffer // for the caller's thread
@@ -113,7 +112,7 @@ func (p *pass) allocate(y *tensor) bool {
 		p.fail(fault.New(fault.TooLarge, "", "a tensor of [%d, %d]", y.rows, y.cols))
 		return false
 	}
-	p.made = append(p.made, y)
+	p.made.Add(y)
 	size := int64(y.rows) * int64(stride(y.cols)) * 4
 	if size == 0 {
 		return true
@@ -153,24 +152,8 @@ func (p *pass) release(t *tensor) {
 	t.buffer, t.dead = buffer{}, true
 }
 
-// Scope frees the tensors that f makes, but for its result. f may return nil.
-func (p *pass) Scope(f func() backend.Tensor) backend.Tensor {
-	first := len(p.made)
-	result := f()
-	kept, _ := result.(*tensor)
-	// An inner End has emptied the list already.
-	for _, t := range p.made[min(first, len(p.made)):] {
-		if t != kept {
-			p.release(t)
-		}
-	}
-	if i := slices.Index(p.made, kept); i >= first {
-		p.made = append(p.made[:first], kept)
-	} else {
-		p.made = p.made[:min(first, len(p.made))]
-	}
-	return result
-}
+// Scope frees the tensors that f makes, but for its result.
+func (p *pass) Scope(f func() backend.Tensor) backend.Tensor { return p.made.Scope(f) }
 
 // Read copies t out, without its padding.
 func (p *pass) Read(t backend.Tensor) ([]float32, error) {
@@ -188,10 +171,7 @@ func (p *pass) Read(t backend.Tensor) ([]float32, error) {
 
 // End gives the memory back. Ending twice does nothing.
 func (p *pass) End() {
-	for _, t := range p.made {
-		p.release(t)
-	}
-	p.made = nil
+	p.made.End()
 	p.b.memory.put(p.scratch)
 	p.scratch = buffer{}
 	p.ended = true
