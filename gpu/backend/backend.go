@@ -60,6 +60,8 @@ type Pass interface {
 	Attend(q, k, v Tensor, a Attention) Tensor
 	// Gate applies an activation to a, multiplied by b elementwise unless b is nil.
 	Gate(act Activation, a, b Tensor) Tensor
+	// Gather copies rows: x [n, d] and rows [m] -> [m, d]. Row numbers may repeat.
+	Gather(x Tensor, rows []int32) Tensor
 	// Scatter copies row i of src to row rows[i] of dst, which Zeros made. Row numbers must not repeat.
 	Scatter(dst, src Tensor, rows []int32)
 	// Zeros makes a tensor of zeros (key and value caches).

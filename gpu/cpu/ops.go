@@ -83,6 +83,21 @@ func (p *pass) Zeros(rows, cols int) backend.Tensor {
 	return y
 }
 
+func (p *pass) Gather(x backend.Tensor, rows []int32) backend.Tensor {
+	defer p.begin()()
+	in := p.input("gather", x)
+	y := p.shape(len(rows), in.cols)
+	if !p.ok(backend.CheckIDs("gather", rows, in.rows)) || !p.allocate(y) {
+		return y
+	}
+	wide := stride(y.cols)
+	to, from := y.floats(), in.floats()
+	for i, r := range rows {
+		copy(to[i*wide:(i+1)*wide], from[int(r)*wide:])
+	}
+	return y
+}
+
 func (p *pass) Scatter(dst, src backend.Tensor, rows []int32) {
 	defer p.begin()()
 	d, s := p.input("scatter", dst), p.input("scatter", src)

@@ -48,9 +48,21 @@ type Engine struct {
 	model   *t5.Model
 	store   *checkpoint.Store
 
-	mu      sync.RWMutex
-	modules int                           // numbers given out so far
-	unused  []int                         // of them, those given back
+	mu         sync.Mutex
+	registered []module // by number; those given back are empty
+	unused     []int    // the numbers given back
+	current    *modules // what passes see of registered, nil after a change
+}
+
+// module is a registered adapter.
+type module struct {
+	first   int                         // encoder layer that it updates first
+	factors map[string]backend.Resident // by map
+}
+
+// modules is what a pass sees of the registered adapters. It never changes, so passes under way do not notice registrations.
+type modules struct {
+	first   []int                         // by module, as module.first
 	factors map[string][]backend.Resident // by map, then by module; nil where a module leaves the map alone
 }
 
@@ -67,7 +79,6 @@ func Open(ctx context.Context, dir string, b backend.Backend, opt Options) (*Eng
 	}
 	return &Engine{
 		Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), model: model, store: f.Store,
-		factors: map[string][]backend.Resident{},
 	}, nil
 }
 
@@ -75,16 +86,19 @@ func Open(ctx context.Context, dir string, b backend.Backend, opt Options) (*Eng
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, modules := range e.factors {
-		for _, f := range modules {
-			if f != nil {
-				f.Free()
-			}
-		}
+	for i := range e.registered {
+		e.registered[i].free()
 	}
-	e.factors = nil
+	e.registered, e.current = nil, nil
 	e.model.Free()
 	return e.store.Close()
+}
+
+func (m *module) free() {
+	for _, f := range m.factors {
+		f.Free()
+	}
+	m.factors = nil
 }
 
 // Model is the base, for its configuration and the maps that adapters may update.
@@ -99,56 +113,53 @@ func (e *Engine) AddModule(a *lora.Adapter) (int, error) {
 	if err := Fits(e.model.Maps(), a); err != nil {
 		return 0, err
 	}
-	uploaded := make([]backend.Resident, len(a.Layers))
-	for i, l := range a.Layers {
+	m := module{first: firstLayer(a, e.model.Config.EncoderLayers), factors: make(map[string]backend.Resident, len(a.Layers))}
+	for _, l := range a.Layers {
 		r, err := e.backend.Factor(l.A, l.B, l.Rank, l.In, l.Out, float32(l.Scale))
 		if err != nil {
-			for _, r := range uploaded[:i] {
-				r.Free()
-			}
+			m.free()
 			return 0, fault.In(fmt.Sprintf("module %s: %s", a.Name, l.Target), err)
 		}
-		uploaded[i] = r
+		m.factors[l.Target] = r
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	number := e.newNumber()
-	for i, l := range a.Layers {
-		e.setFactor(l.Target, number, uploaded[i])
-	}
-	return number, nil
-}
-
-func (e *Engine) newNumber() int {
+	e.current = nil
 	if last := len(e.unused) - 1; last >= 0 {
 		number := e.unused[last]
-		e.unused = e.unused[:last]
-		return number
+		e.unused, e.registered[number] = e.unused[:last], m
+		return number, nil
 	}
-	e.modules++
-	return e.modules - 1
-}
-
-// setFactor changes one entry in a copy: passes under way keep reading the old slice.
-func (e *Engine) setFactor(target string, number int, r backend.Resident) {
-	known := e.factors[target]
-	changed := make([]backend.Resident, max(len(known), number+1))
-	copy(changed, known)
-	changed[number] = r
-	e.factors[target] = changed
+	e.registered = append(e.registered, m)
+	return len(e.registered) - 1, nil
 }
 
 // RemoveModule frees a module; its number may be given to another. No composition under way may use it.
 func (e *Engine) RemoveModule(number int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for target, modules := range e.factors {
-		if number < len(modules) && modules[number] != nil {
-			modules[number].Free()
-			e.setFactor(target, number, nil)
+	e.registered[number].free()
+	e.unused, e.current = append(e.unused, number), nil
+}
+
+// snapshot returns the modules as they stand. It costs nothing unless one came or went.
+func (e *Engine) snapshot() *modules {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current != nil {
+		return e.current
+	}
+	e.current = &modules{factors: map[string][]backend.Resident{}}
+	for number, m := range e.registered {
+		e.current.first = append(e.current.first, m.first)
+		for name, f := range m.factors {
+			if e.current.factors[name] == nil {
+				e.current.factors[name] = make([]backend.Resident, len(e.registered))
+			}
+			e.current.factors[name][number] = f
 		}
 	}
-	e.unused = append(e.unused, number)
+	return e.current
 }
 
 // Fits refuses an adapter with a layer that the base lacks or whose shape differs.

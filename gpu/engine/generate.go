@@ -108,9 +108,9 @@ func (g *generation) run(ctx context.Context) error {
 	}
 	p := e.backend.Begin(ctx)
 	defer p.End()
-	factors := e.snapshot()
-	up := onSource.updates(factors)
-	encoded := e.model.Encode(p, source, up)
+	known := e.snapshot()
+	up := onSource.updates(known)
+	encoded := e.model.Encode(p, t5.Stretch{In: source, Up: up})
 	decoding := e.model.StartDecoding(p, encoded, source, g.sampling.MaxTokens, up)
 
 	active, ids, streams := make([]int, len(g.requests)), make([]int32, len(g.requests)), make([]*rand.Rand, len(g.requests))
@@ -119,7 +119,7 @@ func (g *generation) run(ctx context.Context) error {
 		streams[i] = rand.New(rand.NewPCG(g.sampling.Seed, uint64(g.first+i)))
 	}
 	for position := 0; len(active) > 0; position++ {
-		logits, err := g.step(p, decoding, active, ids, position, factors)
+		logits, err := g.step(p, decoding, active, ids, position, known)
 		if err != nil {
 			return err
 		}
@@ -129,13 +129,13 @@ func (g *generation) run(ctx context.Context) error {
 }
 
 // step runs one position and returns the logits [len(active), vocabulary] on the host; nothing of it stays in the pass.
-func (g *generation) step(p backend.Pass, d *t5.Decoding, active []int, ids []int32, position int, factors map[string][]backend.Resident) (logits []float32, err error) {
+func (g *generation) step(p backend.Pass, d *t5.Decoding, active []int, ids []int32, position int, known *modules) (logits []float32, err error) {
 	var rows segments
 	for i, sequence := range active {
 		rows.extend(g.requests[sequence].Composition, i+1)
 	}
 	p.Scope(func() backend.Tensor {
-		logits, err = p.Read(d.Step(p, active, ids, position, rows.updates(factors)))
+		logits, err = p.Read(d.Step(p, active, ids, position, rows.updates(known)))
 		return nil
 	})
 	return logits, err

@@ -66,11 +66,11 @@ func (e *Engine) firstLogits(t *testing.T, x task.Example, c Composition) []floa
 	var onSource, onStart segments
 	onSource.extend(&c, len(source.IDs))
 	onStart.extend(&c, 1)
-	factors := e.snapshot()
+	known := e.snapshot()
 	p := e.backend.Begin(t.Context())
 	defer p.End()
-	hidden := e.model.Encode(p, source, onSource.updates(factors))
-	decoded := e.model.Decode(p, start, hidden, source, onStart.updates(factors), onSource.updates(factors))
+	hidden := e.model.Encode(p, t5.Stretch{In: source, Up: onSource.updates(known)})
+	decoded := e.model.Decode(p, start, hidden, source, onStart.updates(known), onSource.updates(known))
 	logits, err := p.Read(e.model.Logits(p, decoded))
 	if err != nil {
 		t.Fatal(err)

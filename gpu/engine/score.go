@@ -62,23 +62,23 @@ func (e *Engine) fill(examples []Example, first, units int) int {
 
 // run is one pass over the units [first, last): the log-probabilities of their targets, one after the other.
 func (e *Engine) run(ctx context.Context, examples []Example, compositions []Composition, first, last int) ([]float64, error) {
-	var source, shifted t5.Packed
+	var shifted t5.Packed
 	var targets []int32
-	var sourceSegments, targetSegments segments
+	var targetSegments segments
+	units := make([]unit, 0, last-first)
 	for u := first; u < last; u++ {
 		x, c := examples[u%len(examples)], &compositions[u/len(examples)]
-		source.Append(x.Source)
+		units = append(units, unit{u % len(examples), x.Source, c})
 		shifted.Append(append([]int32{e.model.Config.StartID}, x.Target[:len(x.Target)-1]...))
 		targets = append(targets, x.Target...)
-		sourceSegments.extend(c, len(source.IDs))
 		targetSegments.extend(c, len(shifted.IDs))
 	}
 	p := e.backend.Begin(ctx)
 	defer p.End()
-	factors := e.snapshot()
-	onSource, onTarget := sourceSegments.updates(factors), targetSegments.updates(factors)
-	encoded := e.model.Encode(p, source, onSource)
-	decoded := e.model.Decode(p, shifted, encoded, source, onTarget, onSource)
+	known := e.snapshot()
+	layout, onSource := e.stretches(units, known)
+	encoded := e.model.Encode(p, layout...)
+	decoded := e.model.Decode(p, shifted, encoded, layout[len(layout)-1].In, targetSegments.updates(known), onSource)
 	values, err := p.Read(e.model.LogProbs(p, decoded, targets))
 	if err != nil {
 		return nil, err
@@ -123,31 +123,15 @@ func (s *segments) extend(c *Composition, end int) {
 }
 
 // updates pairs the segments with each map's factors.
-func (s *segments) updates(factors map[string][]backend.Resident) t5.Updates {
+func (s *segments) updates(known *modules) t5.Updates {
 	if len(s.list) == 0 {
 		return nil
 	}
 	return func(name string) *backend.Update {
-		modules := factors[name]
-		if modules == nil {
+		factors := known.factors[name]
+		if factors == nil {
 			return nil
 		}
-		return &backend.Update{Factors: modules, Segments: s.list}
+		return &backend.Update{Factors: factors, Segments: s.list}
 	}
-}
-
-// snapshot returns the factors as they stand, every map's list as long as there are modules.
-func (e *Engine) snapshot() map[string][]backend.Resident {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	all := make(map[string][]backend.Resident, len(e.factors))
-	for name, modules := range e.factors {
-		if len(modules) < e.modules {
-			padded := make([]backend.Resident, e.modules)
-			copy(padded, modules)
-			modules = padded
-		}
-		all[name] = modules
-	}
-	return all
 }

@@ -131,6 +131,18 @@ func activate(act backend.Activation, x float64) float64 {
 	}
 }
 
+func (p *pass) Gather(x backend.Tensor, rows []int32) backend.Tensor {
+	in := p.input("gather", x)
+	y := newTensor(len(rows), in.cols)
+	if !p.ok(backend.CheckIDs("gather", rows, in.rows)) {
+		return y
+	}
+	for i, r := range rows {
+		copy(y.row(i), in.row(int(r)))
+	}
+	return y
+}
+
 func (p *pass) Scatter(dst, src backend.Tensor, rows []int32) {
 	d, s := p.input("scatter", dst), p.input("scatter", src)
 	if !p.ok(backend.CheckScatter(d, s, rows)) {

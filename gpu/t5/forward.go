@@ -1,6 +1,7 @@
 package t5
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -43,23 +44,53 @@ func (u Updates) of(name string) *backend.Update {
 	return u(name)
 }
 
-// Encode runs the encoder: [tokens] -> [tokens, width].
-func (m *Model) Encode(p backend.Pass, in Packed, up Updates) backend.Tensor {
+// Stretch is a run of encoder layers over one packing of the rows. It starts at Layer and ends where the next stretch starts, so that
+// sequences that differ only from some layer on can be computed once until then.
+type Stretch struct {
+	Layer int     // 0 in the first; the number of layers in one that only copies the result
+	Rows  []int32 // for each row, the row of the stretch before that it continues; unused in the first
+	In    Packed
+	Up    Updates
+}
+
+// Encode runs the encoder over at least one stretch: [tokens of the last] -> [tokens of the last, width].
+func (m *Model) Encode(p backend.Pass, stretches ...Stretch) backend.Tensor {
+	x := p.Embed(m.embed, stretches[0].In.IDs)
+	for i, s := range stretches {
+		end := len(m.encoder.layers)
+		if i+1 < len(stretches) {
+			end = stretches[i+1].Layer
+		}
+		if i > 0 {
+			x = p.Gather(x, s.Rows)
+		}
+		x = m.encodeLayers(p, x, m.encoder.layers[s.Layer:end], s)
+	}
+	return m.encoder.norm.forward(p, x)
+}
+
+func (m *Model) encodeLayers(p backend.Pass, x backend.Tensor, layers []layer, s Stretch) backend.Tensor {
 	self := backend.Attention{
 		Heads: m.Config.Heads,
 		Scale: 1, // T5 folds 1/√d into its initialisation
-		Spans: spans(in, in),
+		Spans: spans(s.In, s.In),
 	}
-	self.Bias, self.BiasZero = m.bias(m.encoder, in.Longest(), true)
-	x := p.Embed(m.embed, in.IDs)
-	for i := range m.encoder.layers {
-		l := &m.encoder.layers[i]
+	self.Bias, self.BiasZero = m.bias(m.encoder, s.In.Longest(), true)
+	for i := range layers {
+		l := &layers[i]
 		x = p.Scope(func() backend.Tensor {
-			h := l.self.forward(p, x, self, up, keep)
-			return l.ff.forward(p, h, m.Config.activation, up)
+			h := l.self.forward(p, x, self, s.Up, keep)
+			return l.ff.forward(p, h, m.Config.activation, s.Up)
 		})
 	}
-	return m.encoder.norm.forward(p, x)
+	return x
+}
+
+// EncoderLayer is the number of the encoder layer that a map belongs to, or false for the decoder's.
+func EncoderLayer(name string) (int, bool) {
+	var layer int
+	n, err := fmt.Sscanf(name, "encoder.block.%d.", &layer)
+	return layer, n == 1 && err == nil
 }
 
 // Decode runs the decoder over whole target sequences: encoded [source tokens, width] -> [target tokens, width]. Sequence i of in

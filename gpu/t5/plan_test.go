@@ -136,11 +136,11 @@ func TestPlans(t *testing.T) {
 				source, target := packed(rows[0]), packed(rows[1])
 				perSource, perTarget := m.ScoreBytes()
 				check(t, fmt.Sprint("scoring ", rows), perSource*int64(rows[0])+perTarget*int64(rows[1]), func(p backend.Pass) {
-					m.LogProbs(p, m.Decode(p, target, m.Encode(p, source, nil), source, nil, nil), target.IDs)
+					m.LogProbs(p, m.Decode(p, target, m.Encode(p, Stretch{In: source}), source, nil, nil), target.IDs)
 				})
 				perSource, perSequence := m.GenerateBytes(rows[1])
 				check(t, fmt.Sprint("generating ", rows), perSource*int64(rows[0])+perSequence, func(p backend.Pass) {
-					d := m.StartDecoding(p, m.Encode(p, source, nil), source, rows[1], nil)
+					d := m.StartDecoding(p, m.Encode(p, Stretch{In: source}), source, rows[1], nil)
 					p.Scope(func() backend.Tensor { d.Step(p, []int{0}, []int32{0}, 0, nil); return nil })
 				})
 			}

@@ -62,6 +62,7 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	t.Run("attend", s.attend)
 	t.Run("cache", s.cache)
 	t.Run("gate", s.gate)
+	t.Run("gather", s.gather)
 	t.Run("scatter", s.scatter)
 	t.Run("log-probabilities", s.logProbs)
 	t.Run("random linear", s.randomLinear)

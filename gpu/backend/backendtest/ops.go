@@ -135,6 +135,17 @@ func (s *suite) gate(t *testing.T) {
 	}
 }
 
+func (s *suite) gather(t *testing.T) {
+	for _, d := range []int{1, 32, 33} {
+		t.Run(fmt.Sprint(d), func(t *testing.T) {
+			s.compare(t, 0, func(m maker, p backend.Pass) []backend.Tensor {
+				x := m.input(p, normal(95, 9*d), 9, d)
+				return []backend.Tensor{p.Gather(x, []int32{8, 0, 0, 3, 8}), p.Gather(x, nil), p.Gather(x, ids(96, 70, 9))}
+			})
+		})
+	}
+}
+
 func (s *suite) scatter(t *testing.T) {
 	for _, d := range []int{1, 31, 64} {
 		t.Run(fmt.Sprint(d), func(t *testing.T) {

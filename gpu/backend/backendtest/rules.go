@@ -150,7 +150,9 @@ func (s *suite) stickyErrors(t *testing.T) {
 		"bias too short below": func(p backend.Pass, x backend.Tensor) backend.Tensor {
 			return attend(p, x, backend.Attention{Heads: 2, Bias: make([]float32, 20), BiasZero: 1}, backend.Span{Q1: 3, K1: 3})
 		},
-		"gate of two shapes": func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gate(backend.SiLU, x, p.Zeros(3, 3)) },
+		"gate of two shapes":  func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gate(backend.SiLU, x, p.Zeros(3, 3)) },
+		"gather past the end": func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gather(x, []int32{0, 3}) },
+		"gather negative":     func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gather(x, []int32{-1}) },
 		"scatter past the end": func(p backend.Pass, x backend.Tensor) backend.Tensor {
 			p.Scatter(p.Zeros(3, 4), x, []int32{0, 1, 3})
 			return x

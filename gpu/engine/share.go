@@ -1,0 +1,118 @@
+package engine
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/shared/lora"
+)
+
+// unit is one example under one composition.
+type unit struct {
+	example     int
+	source      []int32
+	composition *Composition
+}
+
+// stretches lays out the encoder's work so that a layer runs once for all units that cannot differ yet: those of one example whose
+// compositions agree in every module that has updated an encoder layer so far. At the end every unit has rows of its own, in order.
+// It returns the updates of those rows too.
+func (e *Engine) stretches(units []unit, known *modules) (all []t5.Stretch, last t5.Updates) {
+	var class []int // of each unit, among the sequences of the stretch before
+	for _, layer := range divergences(units, known.first) {
+		next, first := classes(units, known.first, layer)
+		if len(all) > 0 && len(first) == all[len(all)-1].In.Len() {
+			continue // nothing has diverged
+		}
+		all = append(all, stretch(layer, units, first, class, all, known))
+		class = next
+	}
+	if n := len(all); all[n-1].In.Len() < len(units) {
+		everyone := make([]int, len(units))
+		for i := range everyone {
+			everyone[i] = i
+		}
+		all = append(all, stretch(e.model.Config.EncoderLayers, units, everyone, class, all, known))
+	}
+	return all, all[len(all)-1].Up
+}
+
+// firstLayer is the first encoder layer that an adapter updates; the number of layers if none.
+func firstLayer(a *lora.Adapter, layers int) int {
+	first := layers
+	for _, l := range a.Layers {
+		if layer, ok := t5.EncoderLayer(l.Target); ok {
+			first = min(first, layer)
+		}
+	}
+	return first
+}
+
+// divergences lists the layers at which compositions may come to differ, in order; layer 0 is one.
+func divergences(units []unit, first []int) []int {
+	layers := []int{0}
+	for _, u := range units {
+		if u.composition != nil {
+			for _, t := range u.composition.Terms {
+				layers = append(layers, first[t.Module])
+			}
+		}
+	}
+	slices.Sort(layers)
+	return slices.Compact(layers)
+}
+
+// classes numbers the units so that equal ones share a number up to and including a layer, and names the first unit of each class.
+func classes(units []unit, firstLayers []int, layer int) (class, first []int) {
+	seen := map[string]int{}
+	class = make([]int, len(units))
+	for i, u := range units {
+		key := binary.AppendVarint(nil, int64(u.example))
+		if u.composition != nil {
+			key = appendTerms(key, u.composition, firstLayers, layer)
+		}
+		number, ok := seen[string(key)]
+		if !ok {
+			number = len(first)
+			seen[string(key)] = number
+			first = append(first, i)
+		}
+		class[i] = number
+	}
+	return class, first
+}
+
+// appendTerms describes what a composition does in the layers up to layer.
+func appendTerms(key []byte, c *Composition, firstLayers []int, layer int) []byte {
+	before := len(key)
+	for _, t := range c.Terms {
+		if firstLayers[t.Module] <= layer {
+			key = binary.AppendVarint(key, int64(t.Module))
+			key = binary.LittleEndian.AppendUint32(key, math.Float32bits(t.Weight))
+		}
+	}
+	if len(key) > before && c.Product {
+		key = append(key, 'p')
+	}
+	return key
+}
+
+// stretch packs one sequence for each of the units chosen. class says which sequence of the stretch before a unit was.
+func stretch(layer int, units []unit, chosen, class []int, before []t5.Stretch, known *modules) t5.Stretch {
+	s := t5.Stretch{Layer: layer}
+	var rows segments
+	for _, i := range chosen {
+		s.In.Append(units[i].source)
+		rows.extend(units[i].composition, len(s.In.IDs))
+		if len(before) > 0 {
+			from := before[len(before)-1].In.Starts
+			for row := from[class[i]]; row < from[class[i]+1]; row++ {
+				s.Rows = append(s.Rows, int32(row))
+			}
+		}
+	}
+	s.Up = rows.updates(known)
+	return s
+}
