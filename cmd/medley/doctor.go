@@ -14,18 +14,15 @@ type doctorCommand struct {
 }
 
 func (c *doctorCommand) Run(a *app) error {
-	b, reports, reason, err := probe.Open(a.ctx, probe.Auto, candidates(), true)
-	if err != nil && len(reports) == 0 {
+	choice, err := probe.Choose(a.ctx, probe.Auto, candidates(), true)
+	if err != nil && len(choice.Reports) == 0 {
 		return err
 	}
-	if b != nil {
-		defer b.Close()
-	}
 	if c.JSON {
-		return a.printJSON(map[string]any{"backends": reports, "reason": reason, "system": runtime.GOOS + "/" + runtime.GOARCH, "go": runtime.Version()})
+		return a.printJSON(map[string]any{"backends": choice.Reports, "reason": choice.Reason, "system": runtime.GOOS + "/" + runtime.GOARCH, "go": runtime.Version()})
 	}
 	t := newTable(a.stdout, "backend", "device", "self-test", "worst difference", "matrix product", "auto takes")
-	for _, r := range reports {
+	for _, r := range choice.Reports {
 		passed, speed, taken := "passed", "", ""
 		if !r.Passed {
 			passed = "refused: " + r.Error
@@ -40,7 +37,7 @@ func (c *doctorCommand) Run(a *app) error {
 	}
 	t.Render()
 	if err == nil {
-		fmt.Fprintf(a.stdout, "\nauto takes %s\n", reason)
+		fmt.Fprintf(a.stdout, "\nauto takes %s\n", choice.Reason)
 	}
 	return err
 }

@@ -34,8 +34,8 @@ func candidates() []probe.Candidate {
 
 // open returns the chosen backend and the reason for the choice.
 func (f backendFlag) open(a *app) (backend.Backend, string, error) {
-	b, _, reason, err := probe.Open(a.ctx, f.Backend, candidates(), false)
-	return b, reason, err
+	b, choice, err := probe.Open(a.ctx, f.Backend, candidates())
+	return b, choice.Reason, err
 }
 
 // modulesFlag names adapter folders. Patterns are expanded here, so that they work quoted; when a shell has expanded one already, the

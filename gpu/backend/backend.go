@@ -28,6 +28,8 @@ type Info struct {
 	Name    string // "reference", "cpu", "webgpu"
 	Device  string // "Intel Xeon, AVX-512, 2 threads"
 	Threads int    // 0 where it has no meaning
+	// Software marks a graphics interface that computes on the processor: right, and far slower than the cpu backend.
+	Software bool
 }
 
 // Backend makes residents and passes. Its methods are safe for concurrent use.

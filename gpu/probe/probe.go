@@ -5,6 +5,7 @@ package probe
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/shared/fault"
@@ -14,82 +15,114 @@ import (
 type Candidate struct {
 	Name string
 	Open func() (backend.Backend, error)
-	// LastResort marks a backend that Auto takes only when no other passes, however fast: an oracle or an emulation.
+	// Examine, if set, is how the candidate is examined instead of opening it here: for one that lives in another process. measure asks
+	// for its speed. Only the end of ctx is an error.
+	Examine func(ctx context.Context, measure bool) (Report, error)
+	// LastResort marks a backend that Auto takes only when no other passes, however fast: an oracle. So is one that emulates a
+	// graphics processor (backend.Info.Software).
 	LastResort bool
+	// Tolerance is the largest difference from the known answers that passes the self-test, relative to the largest number of an
+	// answer; 0 is 1e-4, which is for f32. Low-precision weights need more.
+	Tolerance float64
 }
 
 // Report says what was found of one candidate.
 type Report struct {
-	Name   string       `json:"name"`
-	Device string       `json:"device,omitempty"`
-	Passed bool         `json:"passed"`
-	Worst  float64      `json:"worst_difference"` // of the self-test, relative to the largest value of each answer
-	Error  string       `json:"error,omitempty"`  // why it is not usable
-	GFLOPS float64      `json:"gflops,omitempty"` // f32 matrix product, 0 if not measured
-	Chosen bool         `json:"chosen"`
-	Info   backend.Info `json:"-"`
+	Name     string  `json:"name"`
+	Device   string  `json:"device,omitempty"`
+	Software bool    `json:"software"`
+	Passed   bool    `json:"passed"`
+	Worst    float64 `json:"worst_difference"` // of the self-test, relative to the largest value of each answer
+	Error    string  `json:"error,omitempty"`  // why it is not usable
+	GFLOPS   float64 `json:"gflops,omitempty"` // f32 matrix product, 0 if not measured
+	Chosen   bool    `json:"chosen"`
+
+	lastResort bool
 }
 
 // Auto is the name that asks for the best backend.
 const Auto = "auto"
 
-// Open returns the backend called name, or the best of all for Auto, with one report per candidate that was looked at and the reason for
-// the choice. Speed is measured when all is set, or when Auto has several to choose from. The caller closes the backend.
-func Open(ctx context.Context, name string, candidates []Candidate, all bool) (backend.Backend, []Report, string, error) {
+// Choice is which backend to take and why. There is one report per candidate that was looked at.
+type Choice struct {
+	Name    string // "" if none is usable
+	Reason  string
+	Reports []Report
+}
+
+// Open opens the backend that Choose takes. The caller closes it.
+func Open(ctx context.Context, name string, candidates []Candidate) (backend.Backend, Choice, error) {
+	choice, err := Choose(ctx, name, candidates, false)
+	if err != nil {
+		return nil, choice, err
+	}
+	i := slices.IndexFunc(candidates, func(c Candidate) bool { return c.Name == choice.Name })
+	b, err := candidates[i].Open()
+	return b, choice, err
+}
+
+// Choose takes the backend called name, or the best of all for Auto. With all set, every candidate is examined and measured; without it
+// only those that may be taken are, and speed is measured when there are several to choose from.
+func Choose(ctx context.Context, name string, candidates []Candidate, all bool) (Choice, error) {
 	var looked []Candidate
 	for _, c := range candidates {
 		if all || c.Name == name || name == Auto && !c.LastResort {
 			looked = append(looked, c)
 		}
 	}
-	chosen, reports, err := choose(ctx, name, looked, all)
-	if err == nil && chosen < 0 && name == Auto && !all { // nothing usable: look at the last resorts too
-		looked = candidates
-		chosen, reports, err = choose(ctx, name, looked, false)
+	choice, err := choose(ctx, name, looked, all)
+	if err == nil && choice.Name == "" && name == Auto && !all { // nothing usable: look at the last resorts too
+		choice, err = choose(ctx, name, candidates, false)
 	}
-	if err != nil {
-		return nil, reports, "", err
+	if err == nil && choice.Name == "" {
+		err = refusal(name, candidates, choice.Reports)
 	}
-	if chosen < 0 {
-		return nil, reports, "", refusal(name, candidates, reports)
-	}
-	b, err := looked[chosen].Open()
-	if err != nil {
-		return nil, reports, "", err
-	}
-	reports[chosen].Chosen = true
-	return b, reports, reason(name, chosen, reports), nil
+	return choice, err
 }
 
-// choose examines the candidates and returns the number of the one to take, or −1.
-func choose(ctx context.Context, name string, candidates []Candidate, all bool) (int, []Report, error) {
+// choose examines the candidates and takes one, if one passes.
+func choose(ctx context.Context, name string, candidates []Candidate, all bool) (Choice, error) {
 	chosen := -1
-	reports := make([]Report, len(candidates))
+	var choice Choice
 	for i, c := range candidates {
 		r, err := examine(ctx, c, all || name == Auto && len(candidates) > 1)
 		if err != nil {
-			return -1, reports, err
+			return choice, err
 		}
-		reports[i] = r
+		choice.Reports = append(choice.Reports, r)
 		if !r.Passed || name != Auto && c.Name != name {
 			continue
 		}
-		if chosen < 0 || better(c, r, candidates[chosen], reports[chosen]) {
+		if chosen < 0 || better(r, choice.Reports[chosen]) {
 			chosen = i
 		}
 	}
-	return chosen, reports, nil
-}
-
-func better(c Candidate, r Report, than Candidate, thanReport Report) bool {
-	if c.LastResort != than.LastResort {
-		return than.LastResort
+	if chosen >= 0 {
+		choice.Reports[chosen].Chosen = true
+		choice.Name, choice.Reason = candidates[chosen].Name, reason(name, choice.Reports[chosen], len(candidates))
 	}
-	return r.GFLOPS > thanReport.GFLOPS
+	return choice, nil
 }
 
-// examine opens a candidate, tests it and closes it. Only the end of ctx is an error; a failing candidate is a report.
+func better(r, than Report) bool {
+	if r.lastResort != than.lastResort {
+		return than.lastResort
+	}
+	return r.GFLOPS > than.GFLOPS
+}
+
+// examine tests a candidate. Only the end of ctx is an error; a failing candidate is a report.
 func examine(ctx context.Context, c Candidate, measure bool) (Report, error) {
+	examine := c.Examine
+	if examine == nil {
+		examine = func(ctx context.Context, measure bool) (Report, error) { return openAndTest(ctx, c, measure) }
+	}
+	r, err := examine(ctx, measure)
+	r.lastResort = c.LastResort || r.Software
+	return r, err
+}
+
+func openAndTest(ctx context.Context, c Candidate, measure bool) (Report, error) {
 	r := Report{Name: c.Name}
 	b, err := c.Open()
 	if err != nil {
@@ -97,13 +130,12 @@ func examine(ctx context.Context, c Candidate, measure bool) (Report, error) {
 		return r, ctx.Err()
 	}
 	defer b.Close()
-	r.Info = b.Info()
-	r.Device = r.Info.Device
-	worst, err := SelfTest(ctx, b)
+	info := b.Info()
+	r.Device, r.Software = info.Device, info.Software
+	r.Worst, err = SelfTest(ctx, b, c.Tolerance)
 	if ctx.Err() != nil {
 		return r, ctx.Err()
 	}
-	r.Worst = worst
 	if err != nil {
 		r.Error = err.Error()
 		return r, nil
@@ -115,12 +147,13 @@ func examine(ctx context.Context, c Candidate, measure bool) (Report, error) {
 	return r, err
 }
 
-func reason(name string, chosen int, reports []Report) string {
-	r := reports[chosen]
-	if name != Auto {
+func reason(name string, r Report, looked int) string {
+	switch {
+	case name != Auto:
 		return fmt.Sprintf("%s, as asked; the self-test passed", r.Name)
-	}
-	if r.GFLOPS == 0 {
+	case r.lastResort:
+		return fmt.Sprintf("%s: nothing better passed the self-test", r.Name)
+	case looked < 2 || r.GFLOPS == 0:
 		return fmt.Sprintf("%s: the self-test passed", r.Name)
 	}
 	return fmt.Sprintf("%s: the fastest that passed the self-test, %.3g GFLOP/s", r.Name, r.GFLOPS)

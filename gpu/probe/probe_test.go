@@ -11,6 +11,15 @@ import (
 	"github.com/medley-lora/medley/gpu/reference"
 )
 
+// emulation is the reference, calling itself software.
+type emulation struct{ backend.Backend }
+
+func (e emulation) Info() backend.Info {
+	i := e.Backend.Info()
+	i.Software = true
+	return i
+}
+
 // faulty is the reference with one operation that gives wrong numbers or panics.
 type faulty struct {
 	backend.Backend
@@ -40,6 +49,8 @@ func candidate(name, mode string) Candidate {
 			return nil, errors.New("no such device")
 		case "":
 			return reference.New(), nil
+		case "software":
+			return emulation{reference.New()}, nil
 		}
 		return faulty{reference.New(), mode}, nil
 	}}
@@ -49,6 +60,13 @@ func TestOpen(t *testing.T) {
 	oracle := candidate("reference", "")
 	oracle.LastResort = true
 	good, wrong, panics, absent := candidate("good", ""), candidate("wrong", "wrong"), candidate("panics", "panic"), candidate("absent", "absent")
+	software := candidate("software", "software")
+	elsewhere := Candidate{Name: "elsewhere", Open: good.Open, Examine: func(context.Context, bool) (Report, error) {
+		return Report{Name: "elsewhere", Passed: true, GFLOPS: 1e9}, nil
+	}}
+	dies := Candidate{Name: "dies", Examine: func(context.Context, bool) (Report, error) {
+		return Report{Name: "dies", Error: "signal: segmentation fault"}, nil
+	}}
 	cases := []struct {
 		name, ask  string
 		candidates []Candidate
@@ -57,6 +75,11 @@ func TestOpen(t *testing.T) {
 	}{
 		{"the one that works", "auto", []Candidate{wrong, absent, panics, good, oracle}, "good", ""},
 		{"the last resort", "auto", []Candidate{wrong, absent, oracle}, "reference", ""},
+		{"an emulation loses, however fast", "auto", []Candidate{software, good, oracle}, "good", ""},
+		{"an emulation by name", "software", []Candidate{software, good, oracle}, "software", ""},
+		{"the faster", "auto", []Candidate{good, elsewhere}, "elsewhere", ""},
+		{"one that dies elsewhere", "auto", []Candidate{dies, good}, "good", ""},
+		{"one that dies, by name", "dies", []Candidate{dies, good}, "", "segmentation fault"},
 		{"by name", "reference", []Candidate{good, oracle}, "reference", ""},
 		{"wrong numbers are refused by name", "wrong", []Candidate{wrong, oracle}, "", "gelu: the self-test gave wrong numbers"},
 		{"a panic is refused", "panics", []Candidate{panics, oracle}, "", "device lost"},
@@ -66,7 +89,7 @@ func TestOpen(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			b, reports, reason, err := Open(t.Context(), c.ask, c.candidates, false)
+			b, choice, err := Open(t.Context(), c.ask, c.candidates)
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) {
 					t.Fatalf("error %v, want one with %q", err, c.err)
@@ -77,13 +100,13 @@ func TestOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			for _, r := range reports {
+			for _, r := range choice.Reports {
 				if r.Chosen != (r.Name == c.chosen) {
 					t.Errorf("%s: chosen is %v", r.Name, r.Chosen)
 				}
 			}
-			if !strings.HasPrefix(reason, c.chosen) {
-				t.Errorf("reason %q does not name %s", reason, c.chosen)
+			if !strings.HasPrefix(choice.Reason, c.chosen) {
+				t.Errorf("reason %q does not name %s", choice.Reason, c.chosen)
 			}
 		})
 	}
@@ -92,7 +115,7 @@ func TestOpen(t *testing.T) {
 func TestOpenStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, _, err := Open(ctx, "auto", []Candidate{candidate("good", "")}, false); !errors.Is(err, context.Canceled) {
+	if _, _, err := Open(ctx, "auto", []Candidate{candidate("good", "")}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v", err)
 	}
 }
@@ -104,8 +127,8 @@ func TestSelfTestPassesWhatIsRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	worst, err := SelfTest(t.Context(), b)
-	if err != nil || worst == 0 || worst > tolerance/10 {
+	worst, err := SelfTest(t.Context(), b, 0)
+	if err != nil || worst == 0 || worst > f32Tolerance/10 {
 		t.Errorf("worst difference %g, error %v", worst, err)
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 )
 
-// tolerance is relative to the largest number of an answer. f32 kernels differ from the float64 reference by about 1e-6 at these
-// sizes; a kernel that is wrong differs by far more.
-const tolerance = 1e-4
+// f32Tolerance is the default of Candidate.Tolerance. f32 kernels differ from the float64 reference by about 1e-6 at these sizes; a
+// kernel that is wrong differs by far more.
+const f32Tolerance = 1e-4
 
 // Sizes are odd on purpose: one past a tile, one past a vector.
 const (
@@ -22,8 +22,11 @@ const (
 )
 
 // SelfTest runs every operation on small inputs with known answers and returns the worst relative difference, with an error naming the
-// first operation that is wrong.
-func SelfTest(ctx context.Context, b backend.Backend) (float64, error) {
+// first operation that is wrong. tolerance is as Candidate.Tolerance.
+func SelfTest(ctx context.Context, b backend.Backend, tolerance float64) (float64, error) {
+	if tolerance == 0 {
+		tolerance = f32Tolerance
+	}
 	known, err := answers(ctx, reference.New())
 	if err != nil {
 		return 0, err
@@ -93,7 +96,7 @@ func answers(ctx context.Context, b backend.Backend) ([]answer, error) {
 		tensor    backend.Tensor
 	}{
 		{"embedding", x}, {"norm", h}, {"low-rank update", q}, {"low-rank product", k}, {"attention", full}, {"causal attention", causal},
-		{"residual product", sum}, {"product", up}, {"gelu", gelu}, {"relu", relu}, {"silu", silu}, {"scatter", cache},
+		{"residual product", sum}, {"product", up}, {"gelu", gelu}, {"relu", relu}, {"silu", silu}, {"scatter", cache}, {"gather", p.Gather(cache, order)},
 		{"log-probabilities", p.LogProbs(sum, s.head, targets)},
 	}
 	all := make([]answer, len(outcomes))
