@@ -19,14 +19,14 @@ type Info struct {
 	Groups               int   // most workgroups in one dimension of a step
 	StorageBuffers       int   // most storage bindings of a program
 	OffsetAlignment      int   // of a binding's offset, in bytes
-	LoopIterations       int   // most loop iterations of one invocation, over all its loops; 0: unbounded
+	LoopIterations       int   // most loop iterations of one invocation, over all its loops, an entry into a loop counting as one; 0: unbounded
 }
 
 // Device is one open device. Its methods are safe for concurrent use. After a failure that cannot be mended (a lost device, a
 // submission that never ended) every call returns that error.
 type Device interface {
 	Info() Info
-	// NewBuffer allocates storage of zeros. bytes is rounded up to a multiple of 4; more than Info.BufferBytes is fault.TooLarge.
+	// NewBuffer allocates storage of zeros. bytes is rounded up to a multiple of 4, at least 4; more than Info.BufferBytes is fault.TooLarge.
 	NewBuffer(bytes int64) (Buffer, error)
 	// Write copies data into b before anything that is run later; offset and length are multiples of 4.
 	Write(b Buffer, offset int64, data []byte) error
@@ -77,17 +77,19 @@ type Step struct {
 	// Iterations bounds the loop iterations of one invocation. A step beyond Info.LoopIterations is refused: the device would
 	// stop the loop half-way and say nothing.
 	Iterations int
-	// Cost estimates the work in floating-point operations, for cutting a list into submissions.
+	// Cost estimates the work in floating-point operations, for cutting a list into submissions. One step is never cut: on a processor
+	// it should stay below 1e9.
 	Cost float64
 
 	Copy *Copy // when set, everything else is unset
 }
 
-// Binding is a window of a buffer. Bytes 0 stands for the rest of the buffer.
+// Binding is a window of a buffer. Bytes 0 stands for the rest of the buffer. It must hold what the program declares, which no
+// implementation is sure to notice. Two windows of one buffer in a step must both be read, or both be written and not overlap.
 type Binding struct {
 	Buffer Buffer
 	Offset int64 // a multiple of Info.OffsetAlignment
-	Bytes  int64
+	Bytes  int64 // a multiple of 4
 }
 
 // Copy copies bytes between two different buffers; all numbers are multiples of 4.
