@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 		defer stop()
 		os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	os.Setenv(asProgram, "1") // for the processes that the program starts of itself
 	os.Exit(m.Run())
 }
 
@@ -161,7 +162,8 @@ func flagsOf(command reflect.Type) []string {
 			flags = append(flags, flagsOf(f.Type)...)
 			continue
 		}
-		if _, positional := f.Tag.Lookup("arg"); positional || !f.IsExported() {
+		_, positional := f.Tag.Lookup("arg")
+		if _, hidden := f.Tag.Lookup("hidden"); positional || hidden || !f.IsExported() {
 			continue
 		}
 		spelled := ""

@@ -70,19 +70,19 @@ func (c *composeCommand) Run(a *app) error {
 	if err := c.checkRank(opened); err != nil {
 		return err
 	}
-	e, reason, closeBase, err := openBase(a, c.Base, c.backendFlag)
+	base, err := openBase(a, c.Base, c.backendFlag)
 	if err != nil {
 		return err
 	}
-	defer closeBase()
-	s := &composing{app: a, flags: c.searchFlags, engine: e, reason: reason, job: job, modules: modules}
+	defer base.close()
+	s := &composing{app: a, flags: c.searchFlags, base: base, job: job, modules: modules}
 	s.baseDigest = sync.OnceValues(func() (string, error) { return digestOf(c.Base) })
 	labels := func(names []string) (map[string]string, error) { return c.labels(s, names, opened) }
 	result, err := s.search(labels, c.Trace)
 	if err != nil {
 		return err
 	}
-	closeBase() // the adapter is made without the model, whose memory is better used for that
+	base.close() // the adapter is made without the model, whose memory is better used for that
 	return c.finish(a, s, &result)
 }
 
@@ -188,7 +188,7 @@ type difference struct {
 // finish writes the adapter, the report and the result.
 func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) error {
 	out := composeOutput{
-		Result: *result, Method: c.Method, Optimizer: c.Optimizer, Seed: c.Seed, Backend: s.engine.Backend().Name,
+		Result: *result, Method: c.Method, Optimizer: c.Optimizer, Seed: c.Seed, Backend: s.base.backend,
 		Adapter: c.Out, Base: c.Base, Command: commandLine(a.args),
 	}
 	var err error

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 
-	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/search"
@@ -13,8 +12,7 @@ import (
 type composing struct {
 	app     *app
 	flags   searchFlags
-	engine  *engine.Engine
-	reason  string // why this backend
+	base    *base
 	job     compose.Job
 	modules []module
 	title   string // put before the names of the stages
@@ -24,12 +22,15 @@ type composing struct {
 
 // search runs the job, recording it in the file called trace unless that is empty. labels names what the trace depends on.
 func (s *composing) search(labels func(modules []string) (map[string]string, error), trace string) (result compose.Result, err error) {
-	mixer, err := engine.NewMixer(s.engine, lora.Method(s.flags.Method), names(s.modules), loader(s.modules))
+	model, err := s.base.open(lora.Method(s.flags.Method), s.modules)
 	if err != nil {
 		return result, err
 	}
-	defer mixer.Close()
-	_, warnings := s.engine.Encode(s.job.Examples)
+	defer model.Close()
+	_, warnings, err := model.Count(s.app.ctx, s.job.Examples)
+	if err != nil {
+		return result, err
+	}
 	if trace != "" {
 		file := &traceFile{path: trace}
 		defer func() {
@@ -55,7 +56,7 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 	s.job.Sketch = sketcher(s.modules)
 	watch := &watcher{app: s.app, title: s.title}
 	s.job.Observe = watch.observe
-	result, err = compose.Run(s.app.ctx, mixer, s.job)
+	result, err = compose.Run(s.app.ctx, model, s.job)
 	watch.end()
 	result.Warnings = append(warnings, result.Warnings...)
 	return result, err

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
-	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/task"
@@ -46,18 +45,18 @@ func (c *demoCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	e, reason, closeBase, err := openBase(a, filepath.Join(dir, "base"), c.backendFlag)
+	base, err := openBase(a, filepath.Join(dir, "base"), c.backendFlag)
 	if err != nil {
 		return err
 	}
-	defer closeBase()
+	defer base.close()
 	a.note("A tiny synthetic zoo: one T5 base of 1.3 M parameters, %d LoRA modules, %s that none of them was trained on.",
 		len(modules), count(len(tasks), "task"))
-	a.note("It shows how composing works, not how well it does on real models. Backend %s.\n", reason)
-	out := demoOutput{Tasks: map[string]compose.Result{}, Backend: e.Backend().Name}
+	a.note("It shows how composing works, not how well it does on real models. Backend %s.\n", base.reason)
+	out := demoOutput{Tasks: map[string]compose.Result{}, Backend: base.backend}
 	t := newTable(a.stdout, "task", "zero-shot", "best single module", "composed", "objective", "evaluations", "seconds", "backend")
 	for _, name := range tasks {
-		result, err := c.compose(a, e, modules, name)
+		result, err := c.compose(a, base, modules, name)
 		if err != nil {
 			return err
 		}
@@ -108,7 +107,7 @@ func (c *demoCommand) folder() (dir string, remove func(), err error) {
 	return dir, func() { os.RemoveAll(dir) }, zoo.Extract(dir)
 }
 
-func (c *demoCommand) compose(a *app, e *engine.Engine, modules []module, name string) (compose.Result, error) {
+func (c *demoCommand) compose(a *app, b *base, modules []module, name string) (compose.Result, error) {
 	job, err := c.job()
 	if err != nil {
 		return compose.Result{}, err
@@ -120,7 +119,7 @@ func (c *demoCommand) compose(a *app, e *engine.Engine, modules []module, name s
 	if job.Eval, err = zooExamples(name, "eval"); err != nil {
 		return compose.Result{}, err
 	}
-	s := &composing{app: a, flags: c.searchFlags, engine: e, job: job, modules: modules, title: name + ": "}
+	s := &composing{app: a, flags: c.searchFlags, base: b, job: job, modules: modules, title: name + ": "}
 	return s.search(nil, "")
 }
 

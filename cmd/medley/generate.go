@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/medley-lora/medley/gpu/engine"
-	"github.com/medley-lora/medley/gpu/tokenizer"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 )
@@ -43,63 +42,71 @@ func (c *generateCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	e, _, closeBase, err := openBase(a, c.Base, c.backendFlag)
+	modules, weights, err := c.composition()
 	if err != nil {
 		return err
 	}
-	defer closeBase()
-	composition, err := c.composition(e)
+	base, err := openBase(a, c.Base, c.backendFlag)
 	if err != nil {
 		return err
 	}
-	requests := make([]engine.Request, len(prompts))
-	for i, text := range prompts {
-		source, warning := e.EncodeInput(text)
-		if warning != "" {
-			a.note("warning: prompt %d: %s", i+1, warning)
-		}
-		requests[i] = engine.Request{Source: source, Composition: composition}
+	defer base.close()
+	model, err := base.open(lora.Method(c.Method), modules)
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	listener := engine.AnswerListener{}
+	if !c.JSON {
+		listener = stream(a, len(prompts))
 	}
 	sampling := engine.Sampling{MaxTokens: c.MaxTokens, Temperature: c.Temperature, TopK: c.TopK, TopP: c.TopP, Seed: c.Seed}
-	if c.JSON {
-		return c.generateJSON(a, e, prompts, requests, sampling)
+	answers, err := model.Answer(a.ctx, prompts, weights, sampling, listener)
+	if err != nil {
+		return err
 	}
-	return stream(a, e, requests, sampling)
+	out := make([]answerOf, len(answers))
+	for i, x := range answers {
+		if x.Warning != "" {
+			a.note("warning: prompt %d: %s", i+1, x.Warning)
+		}
+		out[i] = answerOf{Input: prompts[i], Output: x.Text, Tokens: x.Tokens}
+	}
+	if !c.JSON {
+		return nil
+	}
+	return a.printJSON(map[string]any{"answers": out, "backend": base.backend})
 }
 
-// composition is the adapter, the weighted modules, or the bare base.
-func (c *generateCommand) composition(e *engine.Engine) (*engine.Composition, error) {
+// composition is the adapter, the weighted modules, or none for the bare base.
+func (c *generateCommand) composition() ([]module, []float64, error) {
 	modules, err := c.find()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case c.Adapter != "" && len(modules) > 0:
-		return nil, fault.New(fault.Invalid, "--adapter", "and --modules cannot be used together")
+		return nil, nil, fault.New(fault.Invalid, "--adapter", "and --modules cannot be used together")
 	case c.Adapter != "" && c.Weights != "":
-		return nil, fault.New(fault.Invalid, "--adapter", "and --weights cannot be used together; an adapter has weight 1")
+		return nil, nil, fault.New(fault.Invalid, "--adapter", "and --weights cannot be used together; an adapter has weight 1")
 	case c.Adapter != "":
-		modules, c.Weights, c.Method = []module{{name: "adapter", folder: c.Adapter}}, "1", string(lora.Delta)
+		c.Method = string(lora.Delta)
+		return []module{{name: "adapter", folder: c.Adapter}}, []float64{1}, nil
 	case len(modules) == 0 && c.Weights != "":
-		return nil, fault.New(fault.Invalid, "--weights", "needs --modules, the folders that they weigh")
+		return nil, nil, fault.New(fault.Invalid, "--weights", "needs --modules, the folders that they weigh")
 	case len(modules) == 0:
-		return nil, nil
+		return nil, nil, nil
 	case c.Weights == "":
-		return nil, fault.New(fault.Invalid, "--weights", "is missing; expected one number per module")
+		return nil, nil, fault.New(fault.Invalid, "--weights", "is missing; expected one number per module")
 	}
 	weights, err := readWeights(c.Weights, len(modules))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(weights) != 1 {
-		return nil, fault.New(fault.Invalid, "--weights", "holds %d vectors; expected one", len(weights))
+		return nil, nil, fault.New(fault.Invalid, "--weights", "holds %d vectors; expected one", len(weights))
 	}
-	mixer, err := engine.NewMixer(e, lora.Method(c.Method), names(modules), loader(modules))
-	if err != nil {
-		return nil, err
-	}
-	composition, err := mixer.Composition(weights[0])
-	return &composition, err
+	return modules, weights[0], nil
 }
 
 // Bounds on what is read as prompts.
@@ -156,51 +163,33 @@ func promptOf(line string) string {
 	return line
 }
 
-func (c *generateCommand) generateJSON(a *app, e *engine.Engine, prompts []string, requests []engine.Request, s engine.Sampling) error {
-	outputs, err := e.Generate(a.ctx, requests, s, engine.Listener{})
-	if err != nil {
-		return err
-	}
-	answers := make([]answerOf, len(outputs))
-	for i, ids := range outputs {
-		answers[i] = answerOf{Input: prompts[i], Output: e.Tokenizer.Decode(ids), Tokens: len(ids)}
-	}
-	return a.printJSON(map[string]any{"answers": answers, "backend": e.Backend().Name})
-}
-
-// stream prints the answers in the order of the prompts, one a line: the first unfinished one token by token, later ones, which are
-// decoded at the same time, when their turn comes.
-func stream(a *app, e *engine.Engine, requests []engine.Request, s engine.Sampling) error {
-	waiting := make([]answerLine, len(requests))
-	for i := range waiting {
-		waiting[i].decoder = e.Tokenizer.NewDecoder()
-	}
+// stream prints n answers in the order of the prompts, one a line: the first unfinished one token by token, later ones, which are decoded at
+// the same time, when their turn comes.
+func stream(a *app, n int) engine.AnswerListener {
+	waiting := make([]answerLine, n)
 	current := 0
-	_, err := e.Generate(a.ctx, requests, s, engine.Listener{
-		Token: func(request int, id int32) {
-			text := waiting[request].decoder.Next(id)
-			if request == current {
+	return engine.AnswerListener{
+		Text: func(i int, text string) {
+			if i == current {
 				fmt.Fprint(a.stdout, text)
 			} else {
-				waiting[request].text += text
+				waiting[i].text += text
 			}
 		},
-		Done: func(request int) {
-			waiting[request].done = true
-			for current < len(waiting) && waiting[current].done {
+		Done: func(i int) {
+			waiting[i].done = true
+			for current < n && waiting[current].done {
 				fmt.Fprintln(a.stdout)
-				if current++; current < len(waiting) {
+				if current++; current < n {
 					fmt.Fprint(a.stdout, waiting[current].text)
 				}
 			}
 		},
-	})
-	return err
+	}
 }
 
 // answerLine is an answer that is not printed to its end yet.
 type answerLine struct {
-	decoder *tokenizer.Decoder
-	text    string // what came before its turn
-	done    bool
+	text string // what came before its turn
+	done bool
 }

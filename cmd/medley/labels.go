@@ -34,7 +34,7 @@ func (c *composeCommand) labels(s *composing, modules []string, opened map[strin
 		fmt.Fprintf(&digests, "%s %s\n", digest, name)
 	}
 	return map[string]string{
-		"base": base, "examples": examples, "modules": digests.String(), "method": c.Method, "backend": s.engine.Backend().Name,
+		"base": base, "examples": examples, "modules": digests.String(), "method": c.Method, "backend": s.base.backend, "precision": c.Precision,
 		"objective": fmt.Sprintf("%s %g", objective.Name, objective.Penalty), "holdout": fmt.Sprint(c.Holdout),
 	}, nil
 }

@@ -18,13 +18,14 @@ import (
 )
 
 type commands struct {
-	Compose  composeCommand  `cmd:"" help:"Find weights that compose modules for a new task, and write the composed adapter."`
-	Score    scoreCommand    `cmd:"" help:"Objective, losses and per-token log-probabilities of given weights."`
-	Generate generateCommand `cmd:"" help:"Answer prompts with the base, one module or a composition."`
-	Merge    mergeCommand    `cmd:"" help:"Merge modules with given weights, to an adapter or into the base."`
-	Inspect  inspectCommand  `cmd:"" help:"Say what a folder is, and what of it would be refused and why."`
-	Doctor   doctorCommand   `cmd:"" help:"Test and measure the backends of this machine."`
-	Demo     demoCommand     `cmd:"" help:"Compose for the unseen tasks of the built-in zoo."`
+	Compose   composeCommand   `cmd:"" help:"Find weights that compose modules for a new task, and write the composed adapter."`
+	Score     scoreCommand     `cmd:"" help:"Objective, losses and per-token log-probabilities of given weights."`
+	Generate  generateCommand  `cmd:"" help:"Answer prompts with the base, one module or a composition."`
+	Merge     mergeCommand     `cmd:"" help:"Merge modules with given weights, to an adapter or into the base."`
+	Inspect   inspectCommand   `cmd:"" help:"Say what a folder is, and what of it would be refused and why."`
+	Doctor    doctorCommand    `cmd:"" help:"Test and measure the backends of this machine."`
+	Demo      demoCommand      `cmd:"" help:"Compose for the unseen tasks of the built-in zoo."`
+	Evaluator evaluatorCommand `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -6,37 +6,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
-	"github.com/medley-lora/medley/gpu/backend"
-	"github.com/medley-lora/medley/gpu/cpu"
-	"github.com/medley-lora/medley/gpu/engine"
-	"github.com/medley-lora/medley/gpu/probe"
-	"github.com/medley-lora/medley/gpu/reference"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/peft"
 	"github.com/medley-lora/medley/shared/task"
 )
-
-// backendFlag chooses what the forward passes run on.
-type backendFlag struct {
-	Backend string `default:"auto" help:"auto, cpu or reference. auto tests each and takes the fastest that is right."`
-}
-
-// candidates lists the backends of this build.
-func candidates() []probe.Candidate {
-	return []probe.Candidate{
-		{Name: "cpu", Open: func() (backend.Backend, error) { return cpu.New(cpu.Options{}) }},
-		{Name: "reference", Open: func() (backend.Backend, error) { return reference.New(), nil }, LastResort: true},
-	}
-}
-
-// open returns the chosen backend and the reason for the choice.
-func (f backendFlag) open(a *app) (backend.Backend, string, error) {
-	b, choice, err := probe.Open(a.ctx, f.Backend, candidates())
-	return b, choice.Reason, err
-}
 
 // modulesFlag names adapter folders. Patterns are expanded here, so that they work quoted; when a shell has expanded one already, the
 // folders after the first arrive as arguments.
@@ -176,20 +151,6 @@ func openModules(modules []module) (map[string]*peft.Module, error) {
 		}
 	}
 	return opened, nil
-}
-
-// openBase loads a base model on a backend; the caller closes both through the returned function, more than once if it likes.
-func openBase(a *app, folder string, f backendFlag) (*engine.Engine, string, func(), error) {
-	b, reason, err := f.open(a)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	e, err := engine.Open(a.ctx, folder, b, engine.Options{})
-	if err != nil {
-		b.Close()
-		return nil, "", nil, fault.In("--base "+folder, err)
-	}
-	return e, reason, sync.OnceFunc(func() { e.Close(); b.Close() }), nil
 }
 
 // readExamples reads a JSON-lines file of examples; flag names it in errors.

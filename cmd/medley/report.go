@@ -35,7 +35,7 @@ func (c *composeCommand) writeReport(s *composing, out *composeOutput) error {
 				{Name: "Budget", Value: fmt.Sprintf("%d evaluations, at most %d at once", c.Budget, c.Batch)},
 			}},
 			{Title: "Machine", Facts: []report.Fact{
-				{Name: "Backend", Value: s.reason}, {Name: "Device", Value: s.engine.Backend().Device},
+				{Name: "Backend", Value: s.base.reason}, {Name: "Device", Value: s.base.device},
 				{Name: "System", Value: runtime.GOOS + "/" + runtime.GOARCH}, {Name: "Medley", Value: version() + ", " + runtime.Version()},
 			}},
 			{Title: "Adapter", Facts: []report.Fact{

@@ -173,6 +173,7 @@ func TestTraceOfAnotherSearch(t *testing.T) {
 		"examples":           {p.search("--examples", p.few("several")), "examples"},
 		"method":             {p.search("--method", "product"), "method"},
 		"objective":          {p.search("--objective", "mean"), "objective"},
+		"backend":            {p.search("--backend", "cpu"), "backend"},
 		"penalty":            {p.search("--penalty", "0.06"), "objective"},
 		"holdout":            {p.search("--holdout", "1"), "holdout"},
 		"more modules":       {p.search(p.modules("french")...), "modules"},
@@ -192,6 +193,11 @@ func TestTraceOfAnotherSearch(t *testing.T) {
 				t.Fatal("the trace was changed")
 			}
 		})
+	}
+	exact, low := p.to("f32.jsonl"), p.search("--backend", "cpu", "--precision", "bf16", "--budget", "3")
+	succeed(t, p.search("--backend", "cpu", "--budget", "3", "--out", p.to("exact"), "--trace", exact)...)
+	if o := medley(t, append(low, "--out", p.to("low"), "--trace", exact)...); o.code != exitUsage || !strings.Contains(o.stderr, "precision differs") {
+		t.Errorf("a trace in f32 was continued in bf16: exit code %d: %s", o.code, o.stderr)
 	}
 	for name, content := range map[string]string{"text": "hello\n", "an adapter": read(t, filepath.Join(p.module("plural"), "adapter_model.safetensors"))} {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
-	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/task"
@@ -32,6 +31,21 @@ type scoreOutput struct {
 	Scores  []scoreOf `json:"scores"`
 	Modules []string  `json:"modules"`
 	Backend string    `json:"backend"`
+
+	Precision string `json:"precision"`
+	// LossDifference is the mean over the vectors of |loss - loss in f32|; absent in f32.
+	LossDifference *finite      `json:"loss_difference,omitempty"`
+	exact          *scoreOutput // in f32
+}
+
+// lossDifference compares with the exact scores.
+func (o *scoreOutput) lossDifference() *finite {
+	sum := 0.0
+	for i, s := range o.Scores {
+		sum += math.Abs(float64(s.Loss - o.exact.Scores[i].Loss))
+	}
+	d := finite(sum / float64(len(o.Scores)))
+	return &d
 }
 
 type scoreOf struct {
@@ -73,24 +87,18 @@ func (c *scoreCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	e, _, closeBase, err := openBase(a, c.Base, c.backendFlag)
+	out, err := c.score(a, c.backendFlag, objective, examples, modules, weights)
 	if err != nil {
 		return err
 	}
-	defer closeBase()
-	mixer, err := engine.NewMixer(e, lora.Method(c.Method), names(modules), loader(modules))
-	if err != nil {
-		return err
+	if c.Precision != f32 {
+		exact := c.backendFlag
+		exact.Precision = f32
+		if out.exact, err = c.score(a, exact, objective, examples, modules, weights); err != nil {
+			return err
+		}
+		out.LossDifference = out.lossDifference()
 	}
-	_, warnings := e.Encode(examples)
-	for _, w := range warnings {
-		a.note("warning: %s", w)
-	}
-	out, err := c.score(a, mixer, objective, examples, weights)
-	if err != nil {
-		return err
-	}
-	out.Modules, out.Backend = names(modules), e.Backend().Name
 	if c.JSON {
 		return a.printJSON(out)
 	}
@@ -98,16 +106,32 @@ func (c *scoreCommand) Run(a *app) error {
 	return nil
 }
 
-func (c *scoreCommand) score(a *app, m *engine.Mixer, objective task.Objective, examples []task.Example, weights [][]float64) (*scoreOutput, error) {
-	scores, err := m.Score(a.ctx, examples, weights)
+// score loads the base as the flags say and scores every vector.
+func (c *scoreCommand) score(a *app, f backendFlag, objective task.Objective, examples []task.Example, modules []module, weights [][]float64) (*scoreOutput, error) {
+	base, err := openBase(a, c.Base, f)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := m.Tokens(examples)
+	defer base.close()
+	model, err := base.open(lora.Method(c.Method), modules)
 	if err != nil {
 		return nil, err
 	}
-	out := &scoreOutput{Scores: make([]scoreOf, len(scores))}
+	defer model.Close()
+	tokens, warnings, err := model.Count(a.ctx, examples)
+	if err != nil {
+		return nil, err
+	}
+	if f == c.backendFlag { // not a second time for the comparison
+		for _, w := range warnings {
+			a.note("warning: %s", w)
+		}
+	}
+	scores, err := model.Score(a.ctx, examples, weights)
+	if err != nil {
+		return nil, err
+	}
+	out := &scoreOutput{Scores: make([]scoreOf, len(scores)), Modules: names(modules), Backend: base.backend, Precision: f.Precision}
 	for i, s := range scores {
 		one := scoreOf{Weights: weights[i], Loss: finite(s.Loss), Objective: finite(objective.Value(s.Examples, tokens, weights[i]))}
 		rest := s.LogProbs
@@ -134,6 +158,9 @@ func (o *scoreOutput) print(a *app) {
 		t.AppendRow(table.Row{i + 1, fmt.Sprintf("%.6f", float64(s.Objective)), fmt.Sprintf("%.6f", float64(s.Loss)), strings.Join(losses, " ")})
 	}
 	t.Render()
+	if o.LossDifference != nil {
+		fmt.Fprintf(a.stdout, "\n%s against f32: the loss differs by %.2g in the mean.\n", o.Precision, float64(*o.LossDifference))
+	}
 }
 
 // Bounds on a file of weights.

@@ -107,3 +107,35 @@ func TestModulesByPattern(t *testing.T) {
 		t.Errorf("quoted %v, expanded by the shell %v", quoted.Modules, shell.Modules)
 	}
 }
+
+// TestPrecision: weights in fewer bits move the loss a little, and score says by how much.
+func TestPrecision(t *testing.T) {
+	p := newPlace(t)
+	args := append([]string{"score", "--base", p.base(), "--examples", p.few("in_paris"), "--weights", "1"}, p.modules("french")...)
+	exact := decode[scoreOutput](t, succeed(t, append(args, "--json", "--backend", "cpu")...))
+	if exact.Precision != "f32" || exact.LossDifference != nil {
+		t.Errorf("in f32: %+v", exact)
+	}
+	for _, precision := range []string{"bf16", "int8"} {
+		asked := append(args, "--backend", "cpu", "--precision", precision)
+		got := decode[scoreOutput](t, succeed(t, append(asked, "--json")...))
+		difference := math.Abs(float64(got.Scores[0].Loss - exact.Scores[0].Loss))
+		if got.LossDifference == nil || math.Abs(float64(*got.LossDifference)-difference) > 1e-12 || difference == 0 || difference > 0.2 {
+			t.Errorf("%s: loss %v against %v, difference %v", precision, got.Scores[0].Loss, exact.Scores[0].Loss, got.LossDifference)
+		}
+		if o := succeed(t, asked...); !strings.Contains(o.stdout, precision+" against f32") {
+			t.Errorf("%s: %s", precision, o.stdout)
+		}
+	}
+	for _, c := range []struct{ backend, precision, says string }{
+		{"auto", "f64", "not known; expected one of bf16, f16, f32, int8"},
+		{"webgpu", "bf16", "not offered by backend webgpu"},
+		{"reference", "int8", "not offered by backend reference"},
+		{"cpu", "f16", "not offered by backend cpu"},
+	} {
+		o := medley(t, append(args, "--backend", c.backend, "--precision", c.precision)...)
+		if o.code != exitUsage && o.code != exitFailed || !strings.Contains(o.stderr, "--precision") || !strings.Contains(o.stderr, c.says) {
+			t.Errorf("%s %s: exit code %d: %s", c.backend, c.precision, o.code, o.stderr)
+		}
+	}
+}

@@ -5,6 +5,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -68,7 +70,12 @@ type modules struct {
 
 // Open loads a base model from a folder in Hugging Face's layout. ctx bounds the loading.
 func Open(ctx context.Context, dir string, b backend.Backend, opt Options) (*Engine, error) {
-	f, err := OpenFolder(dir)
+	return OpenFS(ctx, os.DirFS(dir), b, opt)
+}
+
+// OpenFS is Open for a file system whose root is the folder; see checkpoint.OpenModelFS.
+func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*Engine, error) {
+	f, err := OpenFolderFS(fsys)
 	if err != nil {
 		return nil, err
 	}

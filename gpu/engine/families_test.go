@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/gpu/engine/enginetest"
 	"github.com/medley-lora/medley/shared/task"
 	"github.com/medley-lora/medley/shared/zoo/zootest"
 )
@@ -58,7 +59,7 @@ func TestGoldenFamilies(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i, ids := range want.GreedyIDs {
-					if got := framed(outputs[i], longest); !slices.Equal(got, ids) {
+					if got := enginetest.Framed(outputs[i], longest); !slices.Equal(got, ids) {
 						t.Errorf("greedy ids of example %d: %v, want %v", i, got, ids)
 					}
 				}

@@ -32,14 +32,15 @@ func NewMixer(e *Engine, method lora.Method, names []string, load func(name stri
 	return &Mixer{engine: e, names: names, load: load, product: method == lora.Product, numbers: map[int]int{}}, nil
 }
 
-// Close gives the modules' memory back. The mixer is of no use afterwards.
-func (m *Mixer) Close() {
+// Close gives the modules' memory back; it never fails. The mixer is of no use afterwards.
+func (m *Mixer) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, number := range m.numbers {
 		m.engine.RemoveModule(number)
 	}
 	m.numbers = map[int]int{}
+	return nil
 }
 
 // Read counts the modules read so far.
@@ -124,12 +125,18 @@ func (m *Mixer) suits(a *lora.Adapter) error {
 
 // Tokens returns the number of target tokens of each example, end token included.
 func (m *Mixer) Tokens(examples []task.Example) ([]int, error) {
-	encoded, _ := m.engine.Encode(examples)
-	tokens := make([]int, len(encoded))
+	tokens, _, err := m.Count(context.Background(), examples)
+	return tokens, err
+}
+
+// Count is Tokens with a warning for each side that was cut.
+func (m *Mixer) Count(_ context.Context, examples []task.Example) (tokens []int, warnings []string, err error) {
+	encoded, warnings := m.engine.Encode(examples)
+	tokens = make([]int, len(encoded))
 	for i, x := range encoded {
 		tokens[i] = len(x.Target)
 	}
-	return tokens, nil
+	return tokens, warnings, nil
 }
 
 // Score scores weight vectors on examples in one batch; objectives are left zero.
@@ -147,27 +154,11 @@ func (m *Mixer) Score(ctx context.Context, examples []task.Example, weights [][]
 
 // Generate answers each input greedily under one weight vector. progress is called with the number of answers done.
 func (m *Mixer) Generate(ctx context.Context, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
-	c, err := m.Composition(weights)
-	if err != nil {
-		return nil, err
+	done := 0
+	answers, err := m.Answer(ctx, inputs, weights, Sampling{}, AnswerListener{Done: func(int) { done++; progress(done) }})
+	texts := make([]string, len(answers))
+	for i, a := range answers {
+		texts[i] = a.Text
 	}
-	const batch = 64 // answers between two reports of progress
-	answers := make([]string, 0, len(inputs))
-	for first := 0; first < len(inputs); first += batch {
-		part := inputs[first:min(first+batch, len(inputs))]
-		requests := make([]Request, len(part))
-		for i, input := range part {
-			source, _ := m.engine.EncodeInput(input)
-			requests[i] = Request{Source: source, Composition: &c}
-		}
-		outputs, err := m.engine.Generate(ctx, requests, Sampling{}, Listener{})
-		if err != nil {
-			return nil, err
-		}
-		for _, ids := range outputs {
-			answers = append(answers, m.engine.Tokenizer.Decode(ids))
-		}
-		progress(len(answers))
-	}
-	return answers, nil
+	return texts, err
 }

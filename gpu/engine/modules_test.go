@@ -19,7 +19,7 @@ func TestMixerGivesItsModulesBack(t *testing.T) {
 			reads := 0
 			m, err := engine.NewMixer(z.Engine, lora.Delta, []string{name, "french"}, func(name string) (*lora.Adapter, error) {
 				reads++
-				return z.adapter(t, "modules", name), nil
+				return z.Adapter(t, "modules", name), nil
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -42,7 +42,7 @@ func TestMixerGivesItsModulesBack(t *testing.T) {
 		if !slices.Equal(first, again) || slices.Equal(first, other) {
 			t.Errorf("plural %v, spanish %v, plural again %v", first, other, again)
 		}
-		number, err := z.AddModule(z.adapter(t, "modules", "add"))
+		number, err := z.AddModule(z.Adapter(t, "modules", "add"))
 		if err != nil || number != 0 {
 			t.Errorf("the next module got number %d, error %v; want the one that was given back", number, err)
 		}
@@ -53,9 +53,9 @@ func TestMixerRefuses(t *testing.T) {
 	z := openZoo(t, backends["reference"](t), engine.Options{})
 	load := func(name string) (*lora.Adapter, error) {
 		if name == "rslora_r4" {
-			return z.adapter(t, "variants", name), nil
+			return z.Adapter(t, "variants", name), nil
 		}
-		return z.adapter(t, "modules", name), nil
+		return z.Adapter(t, "modules", name), nil
 	}
 	if _, err := engine.NewMixer(z.Engine, lora.TIES, []string{"add"}, load); err == nil {
 		t.Error("a static merge was taken")

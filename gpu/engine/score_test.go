@@ -22,7 +22,7 @@ import (
 // few returns the encoded examples of a task of the zoo.
 func (z *zooEngine) few(t testing.TB, name string) (examples []engine.Example, tokens []int) {
 	t.Helper()
-	f, err := os.Open(filepath.Join(z.dir, "tasks", name+".few.jsonl"))
+	f, err := os.Open(filepath.Join(z.Dir, "tasks", name+".few.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func (z *zooEngine) few(t testing.TB, name string) (examples []engine.Example, t
 func (z *zooEngine) objectives(t *testing.T, o zootest.Objective, method string) [2]float64 {
 	t.Helper()
 	examples, tokens := z.few(t, o.Task)
-	scores, err := z.Score(t.Context(), examples, []engine.Composition{z.composition(t, method, o.Modules, o.Weights)})
+	scores, err := z.Score(t.Context(), examples, []engine.Composition{z.Composition(t, method, o.Modules, o.Weights)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func (z *zooEngine) twenty(t testing.TB) []engine.Composition {
 	for i := range all {
 		o := golden.Objective[i]
 		method := []string{"delta", "product"}[i%2]
-		all[i] = z.composition(t, method, o.Modules[:i], o.Weights[:i])
+		all[i] = z.Composition(t, method, o.Modules[:i], o.Weights[:i])
 	}
 	return all
 }
@@ -154,7 +154,7 @@ func TestProductIsEven(t *testing.T) {
 			negative[i] = -w
 		}
 		scores, err := z.Score(t.Context(), examples, []engine.Composition{
-			z.composition(t, "product", o.Modules, o.Weights), z.composition(t, "product", o.Modules, negative),
+			z.Composition(t, "product", o.Modules, o.Weights), z.Composition(t, "product", o.Modules, negative),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -174,8 +174,8 @@ func TestZeroIsTheBase(t *testing.T) {
 			t.Fatal(err)
 		}
 		zero, err := z.Score(t.Context(), examples, []engine.Composition{
-			{Terms: []backend.Term{{Module: z.module(t, "modules", "plural")}}},
-			z.composition(t, "product", []string{"plural", "french"}, []float64{0, 0}),
+			{Terms: []backend.Term{{Module: z.Module(t, "modules", "plural")}}},
+			z.Composition(t, "product", []string{"plural", "french"}, []float64{0, 0}),
 		})
 		if err != nil {
 			t.Fatal(err)

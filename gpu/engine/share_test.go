@@ -17,7 +17,9 @@ type counter struct {
 	rows int
 }
 
-func (c *counter) Begin(ctx context.Context) backend.Pass { return countingPass{c.Backend.Begin(ctx), c} }
+func (c *counter) Begin(ctx context.Context) backend.Pass {
+	return countingPass{c.Backend.Begin(ctx), c}
+}
 
 type countingPass struct {
 	backend.Pass
@@ -51,14 +53,16 @@ func TestEncoderIsShared(t *testing.T) {
 		tokens += len(x.Source)
 	}
 	add := func(name string, prefixes ...string) int {
-		number, err := z.AddModule(only(z.adapter(t, "modules", name), prefixes...))
+		number, err := z.AddModule(only(z.Adapter(t, "modules", name), prefixes...))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return number
 	}
 	late, decoder, everywhere := add("add", "encoder.block.1."), add("plural", "decoder."), add("french", "encoder.", "decoder.")
-	term := func(module int, weight float32) []backend.Term { return []backend.Term{{Module: module, Weight: weight}} }
+	term := func(module int, weight float32) []backend.Term {
+		return []backend.Term{{Module: module, Weight: weight}}
+	}
 	for name, c := range map[string]struct {
 		terms [][]backend.Term
 		rows  int // of the encoder's layers, in units of all examples' tokens

@@ -80,28 +80,52 @@ func Choose(ctx context.Context, name string, candidates []Candidate, all bool) 
 	return choice, err
 }
 
-// choose examines the candidates and takes one, if one passes.
+// choose examines the candidates and takes one, if one passes. Speed takes time to measure, so without all it is measured only to
+// tell rivals apart.
 func choose(ctx context.Context, name string, candidates []Candidate, all bool) (Choice, error) {
-	chosen := -1
 	var choice Choice
-	for i, c := range candidates {
-		r, err := examine(ctx, c, all || name == Auto && len(candidates) > 1)
+	for _, c := range candidates {
+		r, err := examine(ctx, c, all)
 		if err != nil {
 			return choice, err
 		}
 		choice.Reports = append(choice.Reports, r)
-		if !r.Passed || name != Auto && c.Name != name {
-			continue
+	}
+	if name == Auto && !all && rivals(choice.Reports) > 1 {
+		for i, r := range choice.Reports {
+			if !r.rival() {
+				continue
+			}
+			var err error
+			if choice.Reports[i], err = examine(ctx, candidates[i], true); err != nil {
+				return choice, err
+			}
 		}
-		if chosen < 0 || better(r, choice.Reports[chosen]) {
+	}
+	chosen := -1
+	for i, r := range choice.Reports {
+		if r.Passed && (name == Auto || candidates[i].Name == name) && (chosen < 0 || better(r, choice.Reports[chosen])) {
 			chosen = i
 		}
 	}
 	if chosen >= 0 {
 		choice.Reports[chosen].Chosen = true
-		choice.Name, choice.Reason = candidates[chosen].Name, reason(name, choice.Reports[chosen], len(candidates))
+		choice.Name, choice.Reason = candidates[chosen].Name, reason(name, choice.Reports[chosen], rivals(choice.Reports))
 	}
 	return choice, nil
+}
+
+// rival says whether Auto would take the backend for its speed.
+func (r Report) rival() bool { return r.Passed && !r.lastResort }
+
+func rivals(all []Report) int {
+	n := 0
+	for _, r := range all {
+		if r.rival() {
+			n++
+		}
+	}
+	return n
 }
 
 func better(r, than Report) bool {
@@ -147,13 +171,13 @@ func openAndTest(ctx context.Context, c Candidate, measure bool) (Report, error)
 	return r, err
 }
 
-func reason(name string, r Report, looked int) string {
+func reason(name string, r Report, rivals int) string {
 	switch {
 	case name != Auto:
 		return fmt.Sprintf("%s, as asked; the self-test passed", r.Name)
 	case r.lastResort:
 		return fmt.Sprintf("%s: nothing better passed the self-test", r.Name)
-	case looked < 2 || r.GFLOPS == 0:
+	case rivals < 2 || r.GFLOPS == 0:
 		return fmt.Sprintf("%s: the self-test passed", r.Name)
 	}
 	return fmt.Sprintf("%s: the fastest that passed the self-test, %.3g GFLOP/s", r.Name, r.GFLOPS)

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"sync"
+
+	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/gpu/probe"
+	"github.com/medley-lora/medley/gpu/service"
+	"github.com/medley-lora/medley/shared/compose"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/task"
+)
+
+// session is a base model and modules, weighed by one weight per module: an engine.Mixer in this process, or a service.Session in an
+// evaluator process.
+type session interface {
+	compose.Model
+	Count(ctx context.Context, examples []task.Example) (tokens []int, warnings []string, err error)
+	Answer(ctx context.Context, inputs []string, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)
+	Close() error
+}
+
+// base is a base model that sessions are opened on.
+type base struct {
+	backend string // "cpu"
+	device  string // for people
+	reason  string // why this backend
+	open    func(method lora.Method, modules []module) (session, error)
+	close   func() // may be called more than once
+}
+
+// openBase loads a base model on the backend that the flags choose; the caller closes it.
+func openBase(a *app, folder string, f backendFlag) (*base, error) {
+	candidates, err := f.candidates(a)
+	if err != nil {
+		return nil, err
+	}
+	choice, err := probe.Choose(a.ctx, f.Backend, candidates, false)
+	if err != nil {
+		return nil, err
+	}
+	if choice.Name == webGPU {
+		return openElsewhere(a, folder, f, choice.Reason)
+	}
+	b, err := openNamed(choice.Name, candidates)
+	if err != nil {
+		return nil, err
+	}
+	e, err := engine.Open(a.ctx, folder, b, engine.Options{})
+	if err != nil {
+		b.Close()
+		return nil, fault.In("--base "+folder, err)
+	}
+	return &base{
+		backend: b.Info().Name, device: b.Info().Device, reason: choice.Reason,
+		open: func(method lora.Method, modules []module) (session, error) {
+			return engine.NewMixer(e, method, names(modules), loader(modules))
+		},
+		close: sync.OnceFunc(func() { e.Close(); b.Close() }),
+	}, nil
+}
+
+// openElsewhere loads a base model in an evaluator process, which is started again when the graphics driver takes it down.
+func openElsewhere(a *app, folder string, f backendFlag, reason string) (*base, error) {
+	s := service.NewSupervisor(service.SupervisorOptions{
+		Command: f.evaluator,
+		Died:    func(d service.Death) { a.note("%s; it is started again", d) },
+	})
+	info, err := s.Backend(a.ctx)
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return &base{
+		backend: info.Name, device: info.Device, reason: reason,
+		open: func(method lora.Method, modules []module) (session, error) {
+			q := service.OpenRequest{Base: service.Folder{Name: "--base " + folder, Path: folder}, Method: string(method)}
+			for _, m := range modules {
+				q.Modules = append(q.Modules, service.Folder{Name: m.name, Path: m.folder})
+			}
+			return s.Open(a.ctx, q)
+		},
+		close: sync.OnceFunc(func() { s.Close() }),
+	}, nil
+}

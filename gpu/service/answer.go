@@ -1,0 +1,148 @@
+package service
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/medley-lora/medley/gpu/engine"
+)
+
+func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) error {
+	s.mu.Lock()
+	n := len(s.sessions)
+	s.mu.Unlock()
+	return reply(w, Health{Status: "ok", Sessions: n})
+}
+
+func (s *Server) getBackend(w http.ResponseWriter, r *http.Request) error {
+	if err := s.opening.enter(r.Context()); err != nil {
+		return err
+	}
+	defer s.opening.leave()
+	if _, err := s.use(r.Context()); err != nil {
+		return err
+	}
+	return reply(w, s.info)
+}
+
+func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
+	q, err := decode[OpenRequest](w, r)
+	if err != nil {
+		return err
+	}
+	id, err := s.host(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return reply(w, openReply{ID: id, Backend: s.info})
+}
+
+func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
+	h, _, leave, err := s.enter(r)
+	if err != nil {
+		return err
+	}
+	leave()
+	s.mu.Lock()
+	_, mine := s.sessions[r.PathValue("id")] // unless another request has just closed it
+	delete(s.sessions, r.PathValue("id"))
+	s.mu.Unlock()
+	if mine {
+		s.end(h)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) tokens(w http.ResponseWriter, r *http.Request) error {
+	q, err := decode[tokensRequest](w, r)
+	if err != nil {
+		return err
+	}
+	h, ctx, leave, err := s.enter(r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	tokens, warnings, err := h.mixer.Count(ctx, q.Examples)
+	if err != nil {
+		return err
+	}
+	return reply(w, tokensReply{Tokens: tokens, Warnings: warnings})
+}
+
+func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
+	q, err := decode[scoreRequest](w, r)
+	if err != nil {
+		return err
+	}
+	h, ctx, leave, err := s.enter(r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	weights := make([][]float64, len(q.Weights))
+	for i, w := range q.Weights {
+		weights[i] = floats(w)
+	}
+	scores, err := h.mixer.Score(ctx, q.Examples, weights)
+	if err != nil {
+		return err
+	}
+	all := scoreReply{Scores: make([]scoreMessage, len(scores))}
+	for i, s := range scores {
+		all.Scores[i] = newScoreMessage(s)
+	}
+	return reply(w, all)
+}
+
+// generate sends each token's text as it comes. Once something is sent, an error is the last event.
+func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
+	q, err := decode[generateRequest](w, r)
+	if err != nil {
+		return err
+	}
+	h, ctx, leave, err := s.enter(r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := &events{lines: json.NewEncoder(w), control: http.NewResponseController(w)}
+	answers, err := h.mixer.Answer(ctx, q.Inputs, floats(q.Weights), q.Sampling.sampling(), engine.AnswerListener{
+		Text: func(i int, text string) { out.send(event{Input: i, Text: text}) },
+		Done: func(i int) { out.send(event{Input: i, Done: true}) },
+	})
+	switch {
+	case err != nil && out.flushed.IsZero():
+		return err
+	case err != nil:
+		out.send(event{Problem: newProblem(err)})
+		return nil
+	}
+	end := event{End: true}
+	for _, a := range answers {
+		end.Tokens, end.Warnings = append(end.Tokens, a.Tokens), append(end.Warnings, a.Warning)
+	}
+	out.send(end)
+	return nil
+}
+
+// events writes the lines of a stream. What cannot be written ends the request's context, and with it the pass.
+type events struct {
+	lines   *json.Encoder
+	control *http.ResponseController
+	flushed time.Time // when lines were last pushed out; zero before the first
+}
+
+// flushEvery keeps a token from costing a system call each.
+const flushEvery = 10 * time.Millisecond
+
+func (e *events) send(v event) {
+	e.lines.Encode(v) //nolint:errcheck // see events
+	if now := time.Now(); now.Sub(e.flushed) >= flushEvery {
+		e.flushed = now
+		e.control.Flush()
+	}
+}

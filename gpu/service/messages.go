@@ -1,0 +1,207 @@
+package service
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/search"
+	"github.com/medley-lora/medley/shared/task"
+)
+
+// Folder is a folder on the evaluator's machine and the name that errors call it by.
+type Folder struct {
+	Name string `json:"name"`
+	Path string `json:"folder"`
+}
+
+// Limits are engine.Options; a field that is zero has the default named there.
+type Limits struct {
+	Memory    int64 `json:"memory,omitempty"` // bytes
+	MaxSource int   `json:"max_source,omitempty"`
+	MaxTarget int   `json:"max_target,omitempty"`
+}
+
+func (l Limits) check() error {
+	for _, n := range []int64{l.Memory, int64(l.MaxSource), int64(l.MaxTarget)} {
+		if n < 0 {
+			return fault.New(fault.Invalid, "limits", "%d is negative", n)
+		}
+	}
+	if l.MaxSource == 1 || l.MaxTarget == 1 {
+		return fault.New(fault.Invalid, "limits", "one token leaves no room beside the end token; at least 2 are expected")
+	}
+	return nil
+}
+
+func (l Limits) options() engine.Options {
+	return engine.Options{Memory: l.Memory, MaxSource: l.MaxSource, MaxTarget: l.MaxTarget}
+}
+
+// OpenRequest asks for a session: a base model, and modules that every weight vector of the session weighs in this order.
+// Errors about the base have the field that they have in gpu/engine, after the base's name unless that is empty.
+type OpenRequest struct {
+	Base    Folder   `json:"base"`
+	Modules []Folder `json:"modules"` // unique names
+	Method  string   `json:"method"`  // lora.Delta or lora.Product
+	Limits  Limits   `json:"limits"`
+}
+
+// Backend is what an evaluator runs on, and why.
+type Backend struct {
+	Name    string `json:"name"`
+	Device  string `json:"device"`
+	Threads int    `json:"threads"` // 0 where it has no meaning
+	Reason  string `json:"reason"`
+}
+
+func newBackend(i backend.Info, reason string) Backend {
+	return Backend{Name: i.Name, Device: i.Device, Threads: i.Threads, Reason: reason}
+}
+
+// Health says that an evaluator answers.
+type Health struct {
+	Status   string `json:"status"` // "ok"
+	Sessions int    `json:"sessions"`
+}
+
+type openReply struct {
+	ID      string  `json:"id"`
+	Backend Backend `json:"backend"`
+}
+
+type tokensRequest struct {
+	Examples []task.Example `json:"examples"`
+}
+
+type tokensReply struct {
+	Tokens   []int    `json:"tokens"`
+	Warnings []string `json:"warnings"`
+}
+
+type scoreRequest struct {
+	Examples []task.Example `json:"examples"`
+	Weights  [][]number     `json:"weights"`
+}
+
+type scoreReply struct {
+	Scores []scoreMessage `json:"scores"`
+}
+
+// scoreMessage is a search.Score without the objective, which is the caller's.
+type scoreMessage struct {
+	Loss     number   `json:"loss"`
+	Examples []number `json:"examples"`
+	LogProbs []number `json:"log_probs"`
+}
+
+func newScoreMessage(s search.Score) scoreMessage {
+	return scoreMessage{Loss: number(s.Loss), Examples: numbers(s.Examples), LogProbs: numbers(s.LogProbs)}
+}
+
+func (m scoreMessage) score() search.Score {
+	return search.Score{Loss: float64(m.Loss), Examples: floats(m.Examples), LogProbs: floats(m.LogProbs)}
+}
+
+type generateRequest struct {
+	Inputs   []string        `json:"inputs"`
+	Weights  []number        `json:"weights"`
+	Sampling samplingMessage `json:"sampling"`
+}
+
+// samplingMessage is engine.Sampling.
+type samplingMessage struct {
+	MaxTokens   int    `json:"max_tokens,omitempty"`
+	Temperature number `json:"temperature,omitempty"`
+	TopK        int    `json:"top_k,omitempty"`
+	TopP        number `json:"top_p,omitempty"`
+	Seed        uint64 `json:"seed,omitempty,string"` // text, because JSON numbers of other languages hold 53 bits
+}
+
+func newSamplingMessage(s engine.Sampling) samplingMessage {
+	return samplingMessage{s.MaxTokens, number(s.Temperature), s.TopK, number(s.TopP), s.Seed}
+}
+
+func (m samplingMessage) sampling() engine.Sampling {
+	return engine.Sampling{MaxTokens: m.MaxTokens, Temperature: float64(m.Temperature), TopK: m.TopK, TopP: float64(m.TopP), Seed: m.Seed}
+}
+
+// event is one line of the answer to a generateRequest. A stream whose last line is neither End nor Problem was cut off.
+type event struct {
+	Input    int      `json:"input"`
+	Text     string   `json:"text,omitempty"` // what the input's answer goes on with
+	Done     bool     `json:"done,omitempty"` // the input's answer ends
+	End      bool     `json:"end,omitempty"`  // every input is answered
+	Tokens   []int    `json:"tokens,omitempty"`
+	Warnings []string `json:"warnings,omitempty"` // with End, as Tokens: of each answer
+	Problem  *problem `json:"problem,omitempty"`
+}
+
+// problem is a problem document (RFC 9457) with a fault's code and field as extensions.
+type problem struct {
+	Title  string     `json:"title"`
+	Status int        `json:"status"`
+	Detail string     `json:"detail"`
+	Code   fault.Code `json:"code"`
+	Field  string     `json:"field,omitempty"`
+}
+
+const problemType = "application/problem+json"
+
+func (p *problem) fault() error { return fault.New(p.Code, p.Field, "%s", p.Detail) }
+
+// number is a float64 that JSON can hold whatever its value: the digits that bring the same float64 back, null for NaN, and the
+// strings "inf" and "-inf", as in a trace.
+type number float64
+
+func (n number) MarshalJSON() ([]byte, error) {
+	switch v := float64(n); {
+	case math.IsNaN(v):
+		return []byte("null"), nil
+	case math.IsInf(v, 1):
+		return []byte(`"inf"`), nil
+	case math.IsInf(v, -1):
+		return []byte(`"-inf"`), nil
+	default:
+		return strconv.AppendFloat(nil, v, 'g', -1, 64), nil
+	}
+}
+
+func (n *number) UnmarshalJSON(data []byte) error {
+	switch s := string(data); s {
+	case "null":
+		*n = number(math.NaN())
+	case `"inf"`:
+		*n = number(math.Inf(1))
+	case `"-inf"`:
+		*n = number(math.Inf(-1))
+	default:
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return fault.New(fault.Invalid, "", "%.40s is not a number", s)
+		}
+		*n = number(v)
+	}
+	return nil
+}
+
+func numbers(v []float64) []number { return convert[number](v) }
+func floats(v []number) []float64  { return convert[float64](v) }
+
+func convert[To, From number | float64](v []From) []To {
+	if v == nil {
+		return nil
+	}
+	all := make([]To, len(v))
+	for i, x := range v {
+		all[i] = To(x)
+	}
+	return all
+}
+
+// wholeText is text as JSON can hold it. A tokenizer reads it as it reads text (see tokenizer.Encode); encoding/json alone would
+// replace every byte that is not UTF-8, not every run of them.
+func wholeText(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
