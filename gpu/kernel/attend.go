@@ -1,0 +1,70 @@
+package kernel
+
+import "github.com/medley-lora/medley/gpu/device"
+
+// MaxHead is the most columns of a head that Attend takes: they pass through workgroup memory.
+const MaxHead = 256
+
+// AttendRows is how many query rows an item of attention has at most.
+const AttendRows = 8
+
+// Attend is wgsl/attend.wgsl. Its bindings are q, k, v, tables, y.
+type Attend struct {
+	Sums    int  // vec4s of the result that one invocation computes
+	Aligned bool // every head starts at a vec4
+}
+
+// NewAttend sets its constants for heads of so many columns, at most MaxHead.
+func NewAttend(width int) Attend {
+	return Attend{Sums: ceil(Vectors(width), Attend{}.Slots()), Aligned: width%4 == 0}
+}
+
+// Rows is the most rows of an item.
+func (Attend) Rows() int { return AttendRows }
+
+// Slots is how many invocations share a row.
+func (Attend) Slots() int { return 8 }
+
+// KeysAtOnce is how many keys a workgroup scores before it uses them.
+func (k Attend) KeysAtOnce() int { return 4 * k.Slots() }
+
+// Inputs names the tensors that the text reads.
+func (Attend) Inputs() []string { return []string{"q", "k", "v"} }
+
+// Source is the program.
+func (k Attend) Source() device.Source {
+	return source("attend", k, 7, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+}
+
+// AttendSize says what one step of attention covers.
+type AttendSize struct {
+	Heads, Width  int
+	Scale         float32
+	Items0, Items int // in tables; at most MaxItems
+	Biased        bool
+	Bias0         int // in tables
+	Keys          int // the most keys of an item
+	Scores        int // Σ rows · keys over the items
+}
+
+// Step does the items of a size.
+func (k Attend) Step(s AttendSize) device.Step {
+	stride, biased := 4*Vectors(s.Heads*s.Width), uint32(0)
+	if k.Aligned {
+		stride /= 4
+	}
+	if s.Biased {
+		biased = 1
+	}
+	return device.Step{
+		Parameters: parameters(uint32(stride), uint32(s.Heads), uint32(s.Width), uint32(s.Items0), uint32(s.Bias0), biased, float(s.Scale)),
+		Groups:     [3]int{s.Heads, s.Items, 1},
+		Iterations: ceil(s.Keys, k.KeysAtOnce())*(1+Vectors(s.Width)+2*k.Slots()) + 4*k.Sums + 3,
+		Cost:       k.Cost(s.Heads, s.Width, s.Scores),
+	}
+}
+
+// Cost is the work of so many scores of so many heads.
+func (k Attend) Cost(heads, width, scores int) float64 {
+	return float64(heads) * float64(scores) * float64(4*width+100)
+}

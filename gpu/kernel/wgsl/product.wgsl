@@ -1,0 +1,105 @@
+// Matrix product of packed rows with one window of a weight's outputs: y = scale · (x Wᵀ) + residual.
+// With LogSoftmax the product is not stored: each tile leaves the largest logit and Σ exp(logit − largest) of each of its rows,
+// and the logit of the row's target, for logsoftmax.wgsl to combine.
+//
+//   x        [rows, 4·in4]           zeros beyond the input's width
+//   w        [4·in4, 4·w4]           Wᵀ of the window, whole tiles wide, zeros where W has nothing; f32, f16 or int8
+//   scales   [4·w4]                  int8 only: what the integers of an output are worth
+//   residual, y [rows, 4·y4]         the window's outputs start at vec4 y0 of a row
+//   tables   from target0: the target of each row, a column of the whole head
+//   sums     [rows, tiles] vec2      largest logit, sum
+//   chosen   [rows]                  logit of the target
+//
+// One invocation computes {{.Rows}} rows times {{.Vectors}} vec4s of columns, {{.LanesX}} vec4s apart; one workgroup a tile of
+// {{.TileRows}} rows and {{.TileColumns}} columns. Dispatch: (tiles of columns, tiles of rows).
+// Sums run over k in ascending order whatever the tile, so a row's numbers do not depend on where in a batch it stands.
+
+struct Parameters {
+  rows: u32,
+  in4: u32,
+  w4: u32,
+  y4: u32,       // LogSoftmax: unused
+  y0: u32,       // LogSoftmax: the column of the head at which the window starts
+  columns4: u32, // vec4s of the window that y has; LogSoftmax: columns of the window that exist
+  tile0: u32,    // the first tile of columns in this step, within the window
+  target0: u32,  // LogSoftmax: of tables
+  sums0: u32,    // LogSoftmax: the window's first tile in a row of sums
+  tiles: u32,    // LogSoftmax: tiles in a row of sums
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+{{- if eq .Storage "f32"}}
+@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
+{{- else if eq .Storage "f16"}}
+@group(0) @binding(1) var<storage, read> w: array<vec2<u32>>;
+{{- else}}
+@group(0) @binding(1) var<storage, read> w: array<u32>;
+@group(0) @binding({{.At "scales"}}) var<storage, read> scales: array<vec4<f32>>;
+{{- end}}
+{{- if .Residual}}
+@group(0) @binding({{.At "residual"}}) var<storage, read> residual: array<vec4<f32>>;
+{{- end}}
+{{- if .LogSoftmax}}
+@group(0) @binding({{.At "tables"}}) var<storage, read> tables: array<u32>;
+@group(0) @binding({{.At "sums"}}) var<storage, read_write> sums: array<vec2<f32>>;
+@group(0) @binding({{.At "chosen"}}) var<storage, read_write> chosen: array<f32>;
+{{- else}}
+@group(0) @binding({{.At "y"}}) var<storage, read_write> y: array<vec4<f32>>;
+{{- end}}
+@group(0) @binding({{.At "parameters"}}) var<uniform> p: Parameters;
+
+// weight returns four outputs of one k.
+fn weight(at: u32) -> vec4<f32> {
+{{- if eq .Storage "f32"}}
+  return w[at];
+{{- else if eq .Storage "f16"}}
+  let packed = w[at];
+  return vec4<f32>(unpack2x16float(packed.x), unpack2x16float(packed.y));
+{{- else}}
+  let packed = bitcast<i32>(w[at]);
+  return vec4<f32>(vec4<i32>(packed << 24u, packed << 16u, packed << 8u, packed) >> vec4<u32>(24u));
+{{- end}}
+}
+{{if .LogSoftmax}}
+var<workgroup> lanes: array<vec2<f32>, {{.Lanes}}>;
+
+const LOWEST: f32 = -3.0e38; // stands for minus infinity, which WGSL does not promise
+
+// join adds b's share to a: each is a largest logit and a sum of exponentials relative to it.
+fn join(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+  let largest = max(a.x, b.x);
+  return vec2<f32>(largest, a.y * exp(a.x - largest) + b.y * exp(b.x - largest));
+}
+{{end}}
+{{- if eq .Form "tiled"}}
+var<workgroup> x_tile: array<vec4<f32>, {{mul .TileRows .Depth}}>;
+var<workgroup> w_tile: array<vec4<f32>, {{mul .TileVectors .Depth 4}}>;
+{{end}}
+@compute @workgroup_size({{.LanesX}}, {{.LanesY}})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+  let row0 = group.y * {{.TileRows}}u + local.y * {{.Rows}}u;
+  let column0 = (p.tile0 + group.x) * {{.TileVectors}}u + local.x;
+{{- range $i := .Rows}}{{range $j := $.Vectors}}
+  var sum_{{$i}}_{{$j}} = vec4<f32>();
+{{- end}}{{end}}
+{{if eq .Form "tiled"}}{{template "product_tiled" .}}{{else}}{{template "product_block" .}}{{end}}
+{{- if eq .Storage "int8"}}
+{{- range $j := .Vectors}}
+  let scale_{{$j}} = scales[column0 + {{mul $j $.LanesX}}u];
+{{- range $i := $.Rows}}
+  sum_{{$i}}_{{$j}} *= scale_{{$j}};
+{{- end}}{{end}}
+{{- end}}
+{{if .LogSoftmax}}{{template "product_softmax" .}}{{else}}
+{{- range $i := .Rows}}
+  if (row0 + {{$i}}u < p.rows) {
+    let at = (row0 + {{$i}}u) * p.y4 + p.y0 + column0;
+{{- range $j := $.Vectors}}
+    if (column0 + {{mul $j $.LanesX}}u < p.columns4) {
+      y[at + {{mul $j $.LanesX}}u] = sum_{{$i}}_{{$j}}{{if $.Residual}} + residual[at + {{mul $j $.LanesX}}u]{{end}};
+    }
+{{- end}}
+  }
+{{- end}}
+{{- end}}
+}
