@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -19,12 +18,15 @@ const defaultExtraIDs = 100
 
 // Open reads the tokenizer of a Hugging Face folder: tokenizer.json or, without one, spiece.model and the "extra_ids" of
 // tokenizer_config.json. NotFound means that neither is there; other errors name the file.
-func Open(dir string) (*Tokenizer, error) {
-	config, err := readConfig(dir)
+func Open(dir string) (*Tokenizer, error) { return OpenFS(os.DirFS(dir)) }
+
+// OpenFS is Open for a file system whose root is the folder.
+func OpenFS(fsys fs.FS) (*Tokenizer, error) {
+	config, err := readConfig(fsys)
 	if err != nil {
 		return nil, err
 	}
-	data, err := read(dir, "tokenizer.json")
+	data, err := read(fsys, "tokenizer.json")
 	if err == nil {
 		t, err := FromJSON(data)
 		return t, fault.In("tokenizer.json", err)
@@ -32,7 +34,7 @@ func Open(dir string) (*Tokenizer, error) {
 	if fault.CodeOf(err) != fault.NotFound {
 		return nil, err
 	}
-	data, err = read(dir, "spiece.model")
+	data, err = read(fsys, "spiece.model")
 	if fault.CodeOf(err) == fault.NotFound {
 		return nil, fault.New(fault.NotFound, "", "there is neither tokenizer.json nor spiece.model")
 	}
@@ -48,9 +50,9 @@ type config struct {
 	ExtraIDs int `json:"extra_ids"`
 }
 
-func readConfig(dir string) (config, error) {
+func readConfig(fsys fs.FS) (config, error) {
 	c := config{ExtraIDs: defaultExtraIDs}
-	data, err := read(dir, "tokenizer_config.json")
+	data, err := read(fsys, "tokenizer_config.json")
 	if fault.CodeOf(err) == fault.NotFound {
 		return c, nil
 	}
@@ -63,9 +65,9 @@ func readConfig(dir string) (config, error) {
 	return c, nil
 }
 
-// read returns the contents of one file of dir.
-func read(dir, name string) ([]byte, error) {
-	f, err := os.Open(filepath.Join(dir, name))
+// read returns the contents of one file.
+func read(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Wrap(err, fault.NotFound, name, "is missing")
 	}

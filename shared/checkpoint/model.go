@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +20,11 @@ const (
 
 // OpenModel opens the weights of a model's folder as Hugging Face lays it out: model.safetensors, else the shards named by
 // model.safetensors.index.json, else pytorch_model.bin or its shards.
-func OpenModel(dir string) (*Store, error) {
+func OpenModel(dir string) (*Store, error) { return OpenModelFS(os.DirFS(dir)) }
+
+// OpenModelFS is OpenModel for a file system whose root is the folder. Its files must be readable at an offset (io.ReaderAt);
+// those of os.DirFS are memory-mapped, of others a tensor is copied when it is asked for.
+func OpenModelFS(fsys fs.FS) (*Store, error) {
 	for _, kind := range []struct {
 		single, index, suffix string
 		read                  reader
@@ -27,29 +32,29 @@ func OpenModel(dir string) (*Store, error) {
 		{"model.safetensors", "model.safetensors.index.json", ".safetensors", readSafetensors},
 		{"pytorch_model.bin", "pytorch_model.bin.index.json", ".bin", readPickle},
 	} {
-		store, err := openShards(dir, []string{kind.single}, kind.read)
+		store, err := openShards(fsys, []string{kind.single}, kind.read)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return store, err
 		}
-		weightMap, err := readIndex(dir, kind.index, kind.suffix)
+		weightMap, err := readIndex(fsys, kind.index, kind.suffix)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, fault.In(kind.index, err)
 		}
-		return openIndexed(dir, kind.index, weightMap, kind.read)
+		return openIndexed(fsys, kind.index, weightMap, kind.read)
 	}
 	return nil, fault.New(fault.NotFound, "", "holds no model.safetensors, no shards of one and no pytorch_model.bin")
 }
 
 // openIndexed opens all the shards that weightMap (tensor → file) names and holds them to it.
-func openIndexed(dir, index string, weightMap map[string]string, read reader) (*Store, error) {
+func openIndexed(fsys fs.FS, index string, weightMap map[string]string, read reader) (*Store, error) {
 	shards := slices.Compact(slices.Sorted(maps.Values(weightMap)))
 	if len(shards) > maxShards {
 		return nil, fault.New(fault.TooLarge, index, "names %d files; the limit is %d", len(shards), maxShards)
 	}
-	store, err := openShards(dir, shards, read)
+	store, err := openShards(fsys, shards, read)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +67,10 @@ func openIndexed(dir, index string, weightMap map[string]string, read reader) (*
 	return store, nil
 }
 
-func openShards(dir string, shards []string, read reader) (*Store, error) {
+func openShards(fsys fs.FS, shards []string, read reader) (*Store, error) {
 	store := newStore()
 	for _, shard := range shards {
-		src, err := openSource(filepath.Join(dir, shard))
+		src, err := openSource(fsys, shard)
 		if err == nil {
 			// What the folder calls it, which in a Hugging Face cache is a link to a blob of another name.
 			src.name = shard
@@ -86,8 +91,8 @@ func openShards(dir string, shards []string, read reader) (*Store, error) {
 }
 
 // readIndex reads weight_map (tensor → file) and checks that every file is a plain name in the folder.
-func readIndex(dir, name, suffix string) (map[string]string, error) {
-	data, err := ReadFile(filepath.Join(dir, name), maxIndex)
+func readIndex(fsys fs.FS, name, suffix string) (map[string]string, error) {
+	data, err := ReadFile(fsys, name, maxIndex)
 	if err != nil {
 		return nil, err
 	}

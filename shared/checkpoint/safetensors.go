@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"cmp"
 	"encoding/binary"
+	"io/fs"
 	"slices"
 	"unicode/utf8"
 
@@ -27,8 +28,11 @@ type headerTensor struct {
 }
 
 // OpenFile opens a safetensors file and reads its header; tensors are read when they are asked for.
-func OpenFile(path string) (*Store, error) {
-	src, err := openSource(path)
+func OpenFile(path string) (*Store, error) { return OpenFileFS(disk{}, path) }
+
+// OpenFileFS is OpenFile for a file of fsys; see OpenModelFS.
+func OpenFileFS(fsys fs.FS, name string) (*Store, error) {
+	src, err := openSource(fsys, name)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ type source struct {
 	name     string // of the file in its folder; empty for bytes at hand
 	reader   io.ReaderAt
 	size     int64
-	file     *os.File // nil for bytes at hand
+	file     fs.File // nil for bytes at hand
 	modified time.Time
 
 	mapping sync.Once
@@ -35,29 +35,41 @@ func fromBytes(data []byte) *source {
 	return &source{reader: bytes.NewReader(data), size: int64(len(data)), data: data}
 }
 
-func openSource(path string) (*source, error) {
+// disk opens files by the paths of the system, of which names of an fs.FS are a part only.
+type disk struct{}
+
+func (disk) Open(path string) (fs.File, error)     { return os.Open(path) }
+func (disk) Stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
+
+// openSource opens a file that can be read at any offset, as those of os.DirFS, embed.FS and fstest.MapFS can.
+func openSource(fsys fs.FS, name string) (*source, error) {
 	// Asked before opening, because opening a named pipe waits for a writer.
-	if info, err := os.Stat(path); err != nil {
+	if info, err := fs.Stat(fsys, name); err != nil {
 		return nil, IOFault(err, "read")
 	} else if !info.Mode().IsRegular() {
 		return nil, fault.New(fault.Invalid, "", "is not a regular file")
 	}
-	file, err := os.Open(path)
+	file, err := fsys.Open(name)
 	if err != nil {
 		return nil, IOFault(err, "read")
+	}
+	reader, ok := file.(io.ReaderAt)
+	if !ok {
+		file.Close()
+		return nil, fault.New(fault.Unsupported, "", "cannot be read at an offset, as a compressed file cannot")
 	}
 	info, err := file.Stat()
 	if err != nil {
 		file.Close()
 		return nil, IOFault(err, "read")
 	}
-	return &source{name: info.Name(), reader: file, size: info.Size(), file: file, modified: info.ModTime()}, nil
+	return &source{name: info.Name(), reader: reader, size: info.Size(), file: file, modified: info.ModTime()}, nil
 }
 
 // ReadFile reads a small file that belongs to a checkpoint (a configuration, an index) by the rules of this package: regular
 // files only, at most limit bytes, no path in the error. A file that is not there has code NotFound.
-func ReadFile(path string, limit int64) ([]byte, error) {
-	src, err := openSource(path)
+func ReadFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	src, err := openSource(fsys, name)
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +118,8 @@ func (s *source) read(dst []byte, offset int64) error {
 // content maps the file on first use. It is nil where that cannot be; tensors are copied then.
 func (s *source) content() []byte {
 	s.mapping.Do(func() {
-		if s.file != nil {
-			s.data = mapFile(s.file, s.size)
+		if file, ok := s.file.(*os.File); ok {
+			s.data = mapFile(file, s.size)
 		}
 	})
 	return s.data

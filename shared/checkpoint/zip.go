@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"archive/zip"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/medley-lora/medley/shared/fault"
@@ -18,8 +19,11 @@ const (
 // OpenPickle opens the weights that torch.save wrote since PyTorch 1.6 (a zip with a pickled dictionary of tensors). Nothing
 // in the file runs: the unpickler can build dictionaries, lists, numbers, texts and tensors, and refuses everything else
 // by name.
-func OpenPickle(path string) (*Store, error) {
-	src, err := openSource(path)
+func OpenPickle(path string) (*Store, error) { return OpenPickleFS(disk{}, path) }
+
+// OpenPickleFS is OpenPickle for a file of fsys; see OpenModelFS.
+func OpenPickleFS(fsys fs.FS, name string) (*Store, error) {
+	src, err := openSource(fsys, name)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -58,7 +60,13 @@ func Open(dir string, options OpenOptions) (*Module, error) {
 	if absolute, err := filepath.Abs(dir); err == nil {
 		name = filepath.Base(absolute) // "." has a name too
 	}
-	return newModule(name, func() ([]byte, *checkpoint.Store, error) { return openFolder(dir, options) })
+	return OpenFS(os.DirFS(dir), name, options)
+}
+
+// OpenFS is Open for a file system whose root is the adapter's folder, called name. Its files must be readable at an offset
+// (io.ReaderAt).
+func OpenFS(fsys fs.FS, name string, options OpenOptions) (*Module, error) {
+	return newModule(name, func() ([]byte, *checkpoint.Store, error) { return openFolder(fsys, options) })
 }
 
 // Parse is Open for the contents of the two files, which must not change. Weights must be safetensors.
@@ -97,16 +105,16 @@ func (m *Module) read() (*checkpoint.Store, error) {
 	return store, nil
 }
 
-func openFolder(dir string, options OpenOptions) ([]byte, *checkpoint.Store, error) {
-	config, err := checkpoint.ReadFile(filepath.Join(dir, configName), maxConfig)
+func openFolder(fsys fs.FS, options OpenOptions) ([]byte, *checkpoint.Store, error) {
+	config, err := checkpoint.ReadFile(fsys, configName, maxConfig)
 	if err != nil {
 		return nil, nil, fault.In(configName, err)
 	}
-	store, err := checkpoint.OpenFile(filepath.Join(dir, weightsName))
+	store, err := checkpoint.OpenFileFS(fsys, weightsName)
 	if fault.CodeOf(err) != fault.NotFound {
 		return config, store, fault.In(weightsName, err)
 	}
-	pickled, pickleErr := checkpoint.OpenPickle(filepath.Join(dir, pickleName))
+	pickled, pickleErr := checkpoint.OpenPickleFS(fsys, pickleName)
 	if fault.CodeOf(pickleErr) == fault.NotFound {
 		return nil, nil, fault.In(weightsName, err)
 	}
