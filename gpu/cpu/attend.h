@@ -1,6 +1,9 @@
-// Attention for a few query rows of one span and one head: scores, softmax, mix.
+// Attention for some query rows of one span and one head: scores, softmax, mix.
 
-enum { QUERY_ROWS = 4 };
+enum {
+	QUERY_ROWS = 4,                              // rows mixed at a time
+	ATTEND_ROWS = MR / QUERY_ROWS * QUERY_ROWS, // rows of scores at a time
+};
 
 // mix adds Σ_j p[i][j]·v[j] over keys [from, to) to rows x (vectors·VL) columns of y: one chain per result, in ascending j.
 INLINE void mix(const int rows, const int vectors, const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t from, int64_t to, float *y, int64_t y_stride) {
@@ -52,7 +55,7 @@ INLINE float softmax(float *s, int64_t n, float scale, const float *bias) {
 typedef struct {
 	const float *q, *k, *v;
 	float *y;
-	int64_t stride, y_stride, width;
+	int64_t q_stride, stride, y_stride, width; // stride: of k and v
 } head;
 
 // seen is the number of keys that query row i of a span sees.
@@ -61,37 +64,63 @@ INLINE int64_t seen(const medley_attend_job *j, const medley_span *s, int64_t i)
 	return j->causal ? medley_min(keys, s->q_pos + i + 1) : keys;
 }
 
-// attend_rows computes rows [i, i+rows) of a span, counted from its first.
-INLINE void attend_rows(const medley_attend_job *j, const medley_span *s, const head *h, const float *bias, int64_t i, int64_t rows, float *scores) {
-	int64_t common = seen(j, s, i), most = seen(j, s, i + rows - 1), stride = medley_ceil(j->max_keys, PANEL) * PANEL;
-	all_dots(h->q, h->stride, rows, h->k, h->stride, most, h->width, 1, 0, scores, stride, 1);
-	float inverse[QUERY_ROWS];
-	for (int64_t r = 0; r < rows; r++) {
-		const float *b = bias ? bias + j->bias_zero - (s->q_pos + i + r) : 0;
-		inverse[r] = 1 / softmax(scores + r * stride, seen(j, s, i + r), j->scale, b);
+// pack_keys lays a panel of 32 keys out as a weight is, [width][32]. The last key fills the panel up.
+static void pack_keys(const float *k, int64_t stride, int64_t first, int64_t keys, int64_t width, float *out) {
+	for (int64_t g = 0; g < PANEL; g += VL) {
+		for (int64_t c = 0; c < width; c += VL) {
+			V m[VL];
+			UNROLL for (int i = 0; i < VL; i++) m[i] = load(k + medley_min(first + g + i, keys - 1) * stride + c);
+			transpose(m);
+			UNROLL for (int i = 0; i < VL; i++) store(out + (c + i) * PANEL + g, m[i]);
+		}
 	}
-	if (rows == QUERY_ROWS) {
-		mix_columns(QUERY_ROWS, scores, stride, h->v, h->stride, 0, common, h->y, h->y_stride, h->width);
+}
+
+// attend_memory is where a task keeps its intermediate results.
+typedef struct {
+	float *keys;   // packed as far as they have been needed
+	float *query;  // [width][rows], packed
+	float *scores; // [ATTEND_ROWS][stride]
+	int64_t stride, packed; // panels of keys that are packed
+} attend_memory;
+
+// attend_rows computes rows [i, i+rows) of a span, counted from its first; at most ATTEND_ROWS.
+static void attend_rows(const medley_attend_job *j, const medley_span *s, const head *h, const float *bias, int64_t i, int64_t rows, attend_memory *m) {
+	block b = {m->keys, h->width * PANEL, h->width};
+	pack_tile(h->q, h->q_stride, rows, h->width, m->query);
+	for (int64_t p = 0; p * PANEL < seen(j, s, i + rows - 1); p++) {
+		if (p == m->packed) pack_keys(h->k, h->stride, PANEL * m->packed++, s->k1 - s->k0, h->width, m->keys + p * PANEL * h->width);
+		tiles[rows](m->query, &b, 1, p, m->scores + p * PANEL, m->stride, 0);
 	}
-	for (int64_t r = 0; r < rows; r++) {
-		// A causal row sees more keys than the rows before it.
-		int64_t from = rows == QUERY_ROWS ? common : 0, to = seen(j, s, i + r);
-		float *y = h->y + r * h->y_stride;
-		if (from < to) mix_columns(1, scores + r * stride, stride, h->v, h->stride, from, to, y, h->y_stride, h->width);
-		for (int64_t c = 0; c < h->width; c += VL) store(y + c, load(y + c) * inverse[r]);
+	for (int64_t first = 0; first < rows; first += QUERY_ROWS) {
+		int64_t n = medley_min(QUERY_ROWS, rows - first), common = seen(j, s, i + first);
+		float *scores = m->scores + first * m->stride, *y = h->y + first * h->y_stride, inverse[QUERY_ROWS];
+		for (int64_t r = 0; r < n; r++) {
+			const float *by = bias ? bias + j->bias_zero - (s->q_pos + i + first + r) : 0;
+			inverse[r] = 1 / softmax(scores + r * m->stride, seen(j, s, i + first + r), j->scale, by);
+		}
+		if (n == QUERY_ROWS) mix_columns(QUERY_ROWS, scores, m->stride, h->v, h->stride, 0, common, y, h->y_stride, h->width);
+		for (int64_t r = 0; r < n; r++, y += h->y_stride) {
+			// A causal row sees more keys than the rows before it.
+			int64_t from = n == QUERY_ROWS ? common : 0, to = seen(j, s, i + first + r);
+			if (from < to) mix_columns(1, scores + r * m->stride, m->stride, h->v, h->stride, from, to, y, h->y_stride, h->width);
+			for (int64_t c = 0; c < h->width; c += VL) store(y + c, load(y + c) * inverse[r]);
+		}
 	}
 }
 
 // gather copies a head's columns into rows of whole vectors.
 static void gather(const float *from, int64_t stride, int64_t rows, int64_t width, float *to, int64_t to_stride) {
-	for (int64_t r = 0; r < rows; r++) {
-		for (int64_t c = 0; c < to_stride; c++) to[r * to_stride + c] = c < width ? from[r * stride + c] : 0;
+	for (int64_t r = 0; r < rows; r++, to += to_stride) {
+		__builtin_memcpy(to, from + r * stride, (uint64_t)width * sizeof(float));
+		for (int64_t c = width; c < to_stride; c++) to[c] = 0;
 	}
 }
 
 static int64_t attend_scratch(const medley_attend_job *j) {
-	int64_t padded = medley_ceil(j->width, VL) * VL, floats = QUERY_ROWS * medley_ceil(j->max_keys, PANEL) * PANEL;
-	if (padded != j->width) floats += (2 * j->max_keys + 2 * QUERY_ROWS) * padded;
+	int64_t padded = medley_ceil(j->width, VL) * VL, keys = medley_ceil(j->max_keys, PANEL) * PANEL;
+	int64_t floats = (keys + ATTEND_ROWS) * padded + PANEL + ATTEND_ROWS * keys;
+	if (padded != j->width) floats += (2 * keys + 2 * ATTEND_ROWS) * padded;
 	return floats * (int64_t)sizeof(float);
 }
 
@@ -102,22 +131,25 @@ static void attend_task(void *arg, int64_t task, float *scratch) {
 	const float *bias = j->bias ? j->bias + at * j->distances : 0;
 	const float *q = j->q + at * j->width, *k = j->k + s->k0 * stride + at * j->width, *v = j->v + s->k0 * stride + at * j->width;
 	float *y = j->y + at * j->width;
+	attend_memory m = {.keys = scratch, .stride = medley_ceil(j->max_keys, PANEL) * PANEL};
+	m.scores = m.keys + m.stride * padded;
+	m.query = m.scores + ATTEND_ROWS * m.stride;
 	if (padded == j->width) {
-		for (int64_t r = s->q0; r < s->q1; r += QUERY_ROWS) {
-			head h = {q + r * stride, k, v, y + r * stride, stride, stride, padded};
-			attend_rows(j, s, &h, bias, r - s->q0, medley_min(QUERY_ROWS, s->q1 - r), scratch);
+		for (int64_t r = s->q0; r < s->q1; r += ATTEND_ROWS) {
+			head h = {q + r * stride, k, v, y + r * stride, stride, stride, stride, padded};
+			attend_rows(j, s, &h, bias, r - s->q0, medley_min(ATTEND_ROWS, s->q1 - r), &m);
 		}
 		return;
 	}
-	float *ks = scratch + QUERY_ROWS * medley_ceil(j->max_keys, PANEL) * PANEL, *vs = ks + keys * padded;
-	float *qs = vs + keys * padded, *ys = qs + QUERY_ROWS * padded;
+	float *ks = m.query + ATTEND_ROWS * padded + PANEL, *vs = ks + keys * padded;
+	float *qs = vs + keys * padded, *ys = qs + ATTEND_ROWS * padded;
 	gather(k, stride, keys, j->width, ks, padded);
 	gather(v, stride, keys, j->width, vs, padded);
-	for (int64_t r = s->q0; r < s->q1; r += QUERY_ROWS) {
-		int64_t rows = medley_min(QUERY_ROWS, s->q1 - r);
+	for (int64_t r = s->q0; r < s->q1; r += ATTEND_ROWS) {
+		int64_t rows = medley_min(ATTEND_ROWS, s->q1 - r);
 		gather(q + r * stride, stride, rows, j->width, qs, padded);
-		head h = {qs, ks, vs, ys, padded, padded, padded};
-		attend_rows(j, s, &h, bias, r - s->q0, rows, scratch);
+		head h = {qs, ks, vs, ys, padded, padded, padded, padded};
+		attend_rows(j, s, &h, bias, r - s->q0, rows, &m);
 		for (int64_t i = 0; i < rows; i++) gather(ys + i * padded, padded, 1, j->width, y + (r + i) * stride, j->width);
 	}
 }

@@ -83,13 +83,22 @@ func forEach(b *testing.B, run func(*testing.B, *native)) {
 	}
 }
 
+// forForms is forEach for what depends on the form of the weights.
+func forForms(b *testing.B, run func(*testing.B, *native)) {
+	for _, isa := range available(b) {
+		for _, form := range forms {
+			b.Run(isa+"/"+form.weights, func(b *testing.B) { run(b, open(b, Options{Threads: 2, Force: isa, Weights: form.weights})) })
+		}
+	}
+}
+
 func BenchmarkLinear(b *testing.B) {
 	for _, n := range []struct{ rows, out, in int }{
 		{760, 768, 768}, {760, 2048, 768}, {760, 768, 2048}, {15200, 768, 768}, {15200, 2048, 768}, {100, 768, 768}, {20, 32128, 768},
 		{5, 768, 768}, {1, 768, 768}, {40, 128, 128}, {40, 256, 128}, {40, 128, 256}, {800, 128, 128}, {10, 128, 128}, {1, 32, 32},
 	} {
 		b.Run(fmt.Sprintf("%dx%dx%d", n.rows, n.out, n.in), func(b *testing.B) {
-			forEach(b, func(b *testing.B, native *native) {
+			forForms(b, func(b *testing.B, native *native) {
 				w := matrix(b, native, n.out, n.in)
 				measure(b, native, n.rows, n.in, 2*float64(n.rows)*float64(n.out)*float64(n.in), func(p backend.Pass, x backend.Tensor) backend.Tensor {
 					return p.Linear(x, w, backend.Linear{})
@@ -105,7 +114,7 @@ func BenchmarkUpdate(b *testing.B) {
 		{128, 20, 40, 8, 20}, {128, 100, 5, 8, 20}, {768, 20, 150, 16, 20}, {768, 20, 150, 16, 1}, {768, 600, 5, 16, 1},
 	} {
 		b.Run(fmt.Sprintf("d=%d,%dx%d rows,%d of rank %d", n.width, n.segments, n.rows, n.modules, n.rank), func(b *testing.B) {
-			forEach(b, func(b *testing.B, native *native) {
+			forForms(b, func(b *testing.B, native *native) {
 				w := matrix(b, native, n.width, n.width)
 				u := &backend.Update{}
 				for range n.modules {
@@ -161,7 +170,7 @@ func BenchmarkDecodeAttend(b *testing.B) {
 func BenchmarkLogProbs(b *testing.B) {
 	for _, n := range []struct{ rows, vocabulary, in int }{{20, 32128, 768}, {400, 32128, 768}, {100, 704, 128}} {
 		b.Run(fmt.Sprintf("%dx%dx%d", n.rows, n.vocabulary, n.in), func(b *testing.B) {
-			forEach(b, func(b *testing.B, native *native) {
+			forForms(b, func(b *testing.B, native *native) {
 				w := matrix(b, native, n.vocabulary, n.in)
 				targets := make([]int32, n.rows)
 				measure(b, native, n.rows, n.in, 2*float64(n.rows)*float64(n.vocabulary)*float64(n.in), func(p backend.Pass, x backend.Tensor) backend.Tensor {

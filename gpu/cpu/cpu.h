@@ -2,9 +2,13 @@
 // set fills in.
 //
 // Layouts. A tensor is row-major; its row stride is its width rounded up to 32 floats, and the columns beyond its width hold
-// zeros, so kernels have no column tails. A weight W [out, in] is packed in panels of 32 outputs, [out/32][in][32], with zeros
-// for the outputs beyond the last; B [out, rank] of a low-rank update is packed the same way, and A [rank, in] keeps its rows
-// with the stride of a tensor.
+// zeros, so kernels have no column tails. A weight W [out, in] is packed in panels of 32 outputs, with zeros for the outputs
+// and inputs beyond the last:
+//   FLOAT32   [out/32][in][32]
+//   BFLOAT16  [out/32][in/2][32][2], in rounded up to 32
+//   INT8      [out/32][in/4][32][4], in rounded up to 64; a column is its integers times its scale
+// In f32, B [out, rank] of a low-rank update is packed as a weight is, and A [rank, in] keeps its rows with the stride of a
+// tensor. What a unit (below) reads instead is said in amx.h.
 #ifndef MEDLEY_CPU_H
 #define MEDLEY_CPU_H
 
@@ -15,12 +19,14 @@ enum {
 	BLOCK_ROWS = 192,   // most rows of one task of a product; its packed rows stay in L2
 	DEEP = 1024,        // longest k that a product walks in one go
 	DEPTH = 512,        // longer ones are cut into lengths of this
+	WIDENED = 256,      // rows of a narrow panel turned into f32 at a time; they stay in L1
 	RANK_GROUP = 512,   // most hidden columns of an update computed at a time
 	MAX_BLOCKS = 64,    // most modules expanded at a time
 	CHUNK = 256,        // columns of logits held at a time; fixed, as the order of the sum depends on it
 	CHUNK_ROWS = 96,    // most rows of logits held at a time
 	NORM_ROWS = 16,     // rows of one task of a normalisation
 	GATE_FLOATS = 8192, // numbers of one task of an activation
+	PACKED_FLOATS = BLOCK_ROWS * DEEP + PANEL * (WIDENED + 1), // what a product needs beside its operands
 };
 
 // Threads.
@@ -47,9 +53,11 @@ void medley_flush_restore(unsigned long state);
 
 // Jobs.
 
+enum { FLOAT32, BFLOAT16, INT8 }; // how the numbers of a weight are stored
+
 typedef struct {
-	const float *a; // [rank, stride of in]
-	const float *b; // packed panels of [out, rank]
+	const void *a; // [rank, stride of in]
+	const void *b; // packed panels of [out, rank]
 	int64_t rank;
 	float weight, scale;
 } medley_term;
@@ -60,16 +68,42 @@ typedef struct {
 	int64_t product;
 } medley_segment;
 
+// medley_product is panels [panel0, panel1) of x Wᵀ for some rows; y points to the first of those panels.
 typedef struct {
-	const float *x, *w, *residual;
+	const float *x;
+	const void *w;
+	const float *scales; // of the outputs, INT8 only
 	float *y;
+	int64_t storage, rows, in, x_stride, y_stride, panel0, panel1;
+	float *packed; // PACKED_FLOATS
+	int again;     // packed still holds these rows from the call before, as it does when they fit at once
+} medley_product;
+
+typedef struct medley_linear_job medley_linear_job;
+
+// medley_unit multiplies narrow numbers in hardware made for it.
+typedef struct {
+	const char *name;
+	void (*product)(const medley_product *);
+	// update adds the low-rank terms of one segment to rows [row0, row0+rows) and panels [panel0, panel1) of the result. It is
+	// NULL where terms are f32.
+	void (*update)(const medley_linear_job *, const medley_segment *, int64_t row0, int64_t rows, int64_t panel0, int64_t panel1, float *scratch);
+} medley_unit;
+
+struct medley_linear_job {
+	const float *x;
+	const void *w;
+	const float *scales, *residual;
+	float *y;
+	int64_t storage;
+	const medley_unit *unit, *updater; // for w and for the terms; NULL for plain f32 arithmetic
 	int64_t rows, in, out;
 	int64_t x_stride, y_stride;
 	const medley_segment *segments;
 	int64_t segment_count;
 	const medley_term *terms;
 	int64_t row_tasks, col_tasks;
-} medley_linear_job;
+};
 
 typedef struct {
 	int64_t q0, q1, k0, k1, q_pos;
@@ -101,7 +135,11 @@ typedef struct {
 } medley_gate_job;
 
 typedef struct {
-	const float *x, *head;
+	const float *x;
+	const void *head;
+	const float *scales;
+	int64_t storage;
+	const medley_unit *unit;
 	const int32_t *targets;
 	float *y;
 	float *highest, *sums; // [rows, chunks]: the largest logit of a chunk and Σ exp(logit - largest)
@@ -117,11 +155,16 @@ typedef struct {
 	int64_t (*attend_scratch)(const medley_attend_job *);
 } medley_isa;
 
-extern const medley_isa medley_avx512, medley_avx2, medley_generic;
+extern const medley_isa medley_avx512, medley_avx2, medley_neon, medley_generic;
+extern const medley_unit medley_amx_bfloat16, medley_amx_int8, medley_vnni;
 
-// medley_find_isa returns the named set, or the best one for an empty name; NULL if this processor lacks it.
+// medley_find_isa returns the named set, or the best one for an empty name; NULL if this processor lacks it. "amx" is AVX-512 with
+// the units of AMX.
 const medley_isa *medley_find_isa(const char *name);
 void medley_processor(char *name, int size);
+
+// medley_find_unit returns the unit that the named set has for a storage, or NULL.
+const medley_unit *medley_find_unit(const char *name, int64_t storage);
 
 // Operations. They return 0, or -1 if memory ran out.
 
@@ -134,9 +177,19 @@ int medley_gate(medley_pool *p, const medley_isa *isa, medley_gate_job job);
 int64_t medley_logprobs_scratch(void);
 int medley_logprobs(medley_pool *p, const medley_isa *isa, medley_logprobs_job job, const int32_t *targets, float *scratch);
 int medley_pack(medley_pool *p, const float *w, int64_t out, int64_t in, float *panels);
+// medley_pack_bfloat16 makes panels of any number of columns; PANEL is a weight's.
+int medley_pack_bfloat16(medley_pool *p, const float *w, int64_t out, int64_t in, int64_t columns, uint16_t *panels);
+int medley_pack_int8(medley_pool *p, const float *w, int64_t out, int64_t in, int8_t *panels, float *scales);
+// medley_copy copies row from[i] of src to row to[i] of dst, i itself where a list is NULL: cols floats, and zeros up to wide.
+int medley_copy(medley_pool *p, float *dst, int64_t dst_stride, const int32_t *to, const float *src, int64_t src_stride, const int32_t *from, int64_t rows, int64_t cols, int64_t wide);
 void medley_transpose_bias(const float *bias, int64_t distances, int64_t heads, float *out);
 
 static inline int64_t medley_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// medley_narrow_rows is the number of rows of a narrow panel: the depth of a tile of a unit, once or several times.
+static inline int64_t medley_narrow_rows(int64_t storage, int64_t in) {
+	int64_t tile = storage == INT8 ? 64 : 32;
+	return medley_ceil(in, tile) * tile;
+}
 static inline int64_t medley_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t medley_max(int64_t a, int64_t b) { return a > b ? a : b; }
 

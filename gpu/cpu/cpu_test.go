@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,7 @@ import (
 func available(t testing.TB) []string {
 	t.Helper()
 	var names []string
-	for _, name := range []string{"avx512", "avx2", "generic"} {
+	for _, name := range []string{"amx", "avx512", "avx2", "neon", "generic"} {
 		if findISA(name) == nil {
 			t.Logf("this processor has no %s: not tested here", name)
 			continue
@@ -39,11 +40,26 @@ func open(t testing.TB, opt Options) *native {
 	return b.(*native)
 }
 
+// forms are the storages of weights, with what their rounding costs beside the reference's f32: differences are of the root mean
+// square of a result, the largest of some ten thousand numbers being about four standard deviations out.
+var forms = []struct {
+	weights   string
+	tolerance backendtest.Tolerance
+}{
+	{"f32", backendtest.Tolerance{}},
+	// Both factors are rounded to 8 bits where there is a unit, 1.7e-3 each; an update rounds its hidden columns as well.
+	{"bf16", backendtest.Tolerance{Linear: 0.03, Update: 0.06, LogProbs: 0.01}},
+	// 7 bits and a sign of the largest in a row.
+	{"int8", backendtest.Tolerance{Linear: 0.06, Update: 0.08, LogProbs: 0.03}},
+}
+
 func TestContract(t *testing.T) {
 	for _, isa := range available(t) {
-		t.Run(isa, func(t *testing.T) {
-			backendtest.Run(t, func() (backend.Backend, error) { return New(Options{Threads: 3, Force: isa}) }, backendtest.Tolerance{})
-		})
+		for _, form := range forms {
+			t.Run(isa+"/"+form.weights, func(t *testing.T) {
+				backendtest.Run(t, func() (backend.Backend, error) { return New(Options{Threads: 3, Force: isa, Weights: form.weights}) }, form.tolerance)
+			})
+		}
 	}
 }
 
@@ -54,9 +70,23 @@ func TestOptions(t *testing.T) {
 	if _, err := New(Options{Force: "avx1024"}); fault.CodeOf(err) != fault.Unsupported || !strings.Contains(err.Error(), Features()) {
 		t.Errorf("unknown instruction set: %v", err)
 	}
-	info := open(t, Options{Threads: 1, Force: "generic"}).Info()
-	if info.Name != "cpu" || info.Threads != 1 || !strings.HasSuffix(info.Device, "generic, 1 thread") {
-		t.Errorf("info %+v", info)
+	if _, err := New(Options{Weights: "f16"}); fault.CodeOf(err) != fault.Invalid || !strings.Contains(err.Error(), "bf16") {
+		t.Errorf("unknown form of weights: %v", err)
+	}
+	for weights, want := range map[string]string{"": "generic, 1 thread", "bf16": "generic, bf16 weights as f32, 1 thread"} {
+		info := open(t, Options{Threads: 1, Force: "generic", Weights: weights}).Info()
+		if info.Name != "cpu" || info.Threads != 1 || !strings.HasSuffix(info.Device, want) {
+			t.Errorf("weights %q: info %+v", weights, info)
+		}
+	}
+}
+
+// each runs a test on every instruction set with every form of weights.
+func each(t *testing.T, test func(t *testing.T, opt Options)) {
+	for _, isa := range available(t) {
+		for _, form := range forms {
+			t.Run(isa+"/"+form.weights, func(t *testing.T) { test(t, Options{Force: isa, Weights: form.weights}) })
+		}
 	}
 }
 
@@ -99,26 +129,43 @@ func layers(t testing.TB, b *native, rows int) []float32 {
 
 // The number of threads must not show in a single bit.
 func TestThreads(t *testing.T) {
-	for _, isa := range available(t) {
+	each(t, func(t *testing.T, opt Options) {
 		for _, rows := range []int{7, 300} {
-			want := layers(t, open(t, Options{Threads: 1, Force: isa}), rows)
-			for _, threads := range []int{2, 3, 8} {
-				got := layers(t, open(t, Options{Threads: threads, Force: isa}), rows)
+			opt.Threads = 1
+			want := layers(t, open(t, opt), rows)
+			for _, opt.Threads = range []int{2, 3, 8} {
+				got := layers(t, open(t, opt), rows)
 				for i := range want {
 					if math.Float32bits(got[i]) != math.Float32bits(want[i]) || math.IsNaN(float64(got[i])) {
-						t.Fatalf("%s, %d rows: with %d threads row %d is %g, with one %g", isa, rows, threads, i, got[i], want[i])
+						t.Fatalf("%d rows: with %d threads row %d is %g, with one %g", rows, opt.Threads, i, got[i], want[i])
 					}
 				}
 			}
 		}
-	}
+	})
+}
+
+// Backends of all forms at once, each on threads of its own: what one leaves in the registers must not reach another.
+func TestBackendsTogether(t *testing.T) {
+	each(t, func(t *testing.T, opt Options) {
+		opt.Threads = 2
+		b := open(t, opt)
+		want := layers(t, b, 150)
+		t.Parallel()
+		for range 10 {
+			if got := layers(t, b, 150); !slices.Equal(got, want) {
+				t.Fatal("other numbers beside other backends")
+			}
+		}
+	})
 }
 
 // A row that holds NaN or infinity must not spoil the others.
 func TestRowsApart(t *testing.T) {
 	const rows, d = 40, 96
-	for _, isa := range available(t) {
-		b := open(t, Options{Threads: 2, Force: isa})
+	each(t, func(t *testing.T, opt Options) {
+		opt.Threads = 2
+		b := open(t, opt)
 		w, gain := matrix(t, b, d, d), must(t)(b.Vector(normal(7, d)))
 		factor := must(t)(b.Factor(normal(8, 4*d), normal(9, 4*d), 4, d, d, 1))
 		run := func(spoilt float32) []float32 {
@@ -142,13 +189,40 @@ func TestRowsApart(t *testing.T) {
 			spoilt := run(bad)
 			for i := range clean {
 				if sees := i >= 5 && i < 9; !sees && clean[i] != spoilt[i] {
-					t.Errorf("%s: with %g in row 5, row %d is %g instead of %g", isa, bad, i, spoilt[i], clean[i])
+					t.Errorf("with %g in row 5, row %d is %g instead of %g", bad, i, spoilt[i], clean[i])
 				} else if sees && spoilt[i] == spoilt[i] && bad != bad {
-					t.Errorf("%s: with NaN in row 5, row %d is %g", isa, i, spoilt[i])
+					t.Errorf("with NaN in row 5, row %d is %g", i, spoilt[i])
 				}
 			}
 		}
-	}
+	})
+}
+
+// Numbers too small to be normal count as zero, and cost no more than others; a row of them is no reason for NaN.
+func TestDenormals(t *testing.T) {
+	const rows, d = 20, 64
+	each(t, func(t *testing.T, opt Options) {
+		b := open(t, opt)
+		tiny := make([]float32, rows*d)
+		for i := range tiny {
+			tiny[i] = math.SmallestNonzeroFloat32 * float32(1+i%1000)
+		}
+		copy(tiny[3*d:], normal(5, d))
+		p := b.Begin(context.Background())
+		defer p.End()
+		x := p.Embed(must(t)(b.Table(tiny, rows, d)), ascending(rows))
+		for name, w := range map[string][]float32{"normal": normal(6, d*d), "denormal": slices.Repeat(tiny[:d], d)} {
+			got, err := p.Read(p.Linear(x, must(t)(b.Matrix(w, d, d)), backend.Linear{}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range got {
+				if zero := i/d != 3 || name == "denormal"; zero && v != 0 || !zero && !(math.Abs(float64(v)) < 1000) {
+					t.Fatalf("%s weights: [%d] is %g", name, i, v)
+				}
+			}
+		}
+	})
 }
 
 // What other backends may let pass: tensors and residents used after their end, or in a pass that is not theirs.
@@ -256,6 +330,14 @@ func TestMemory(t *testing.T) {
 	}
 	if b.memory.live != 0 || b.memory.idle > max(b.memory.peak, alwaysKeep) {
 		t.Errorf("%d bytes in use, %d kept, with a peak of %d", b.memory.live, b.memory.idle, b.memory.peak)
+	}
+}
+
+func TestNarrowBytes(t *testing.T) {
+	for weights, want := range map[string]int64{"bf16": 64 * 96 * 2, "int8": 64*128 + 64*4} { // 33 outputs and 65 inputs, padded
+		if got := must(t)(open(t, Options{Threads: 1, Weights: weights}).Matrix(normal(1, 33*65), 33, 65)).Bytes(); got != want {
+			t.Errorf("%s: %d bytes, want %d", weights, got, want)
+		}
 	}
 }
 

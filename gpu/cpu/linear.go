@@ -25,7 +25,7 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	}
 	p.collect(opt.Update)
 	p.done(C.medley_linear(p.b.pool, p.b.isa, C.medley_linear_job{
-		x: in.c(), w: (*C.float)(m.panels), residual: residual, y: y.c(),
+		x: in.c(), w: m.panels, scales: (*C.float)(m.scales), residual: residual, y: y.c(), storage: p.b.storage, unit: p.b.unit, updater: p.b.updater,
 		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), out: C.int64_t(m.rows),
 		x_stride: C.int64_t(stride(m.cols)), y_stride: C.int64_t(stride(m.rows)), segment_count: C.int64_t(len(p.segments)),
 	}, unsafe.SliceData(p.segments), unsafe.SliceData(p.terms), (*C.float)(p.scratch.data)))
@@ -56,7 +56,7 @@ func (p *pass) collect(u *backend.Update) {
 				continue
 			}
 			p.terms = append(p.terms, C.medley_term{
-				a: (*C.float)(f.data), b: (*C.float)(f.panels), rank: C.int64_t(f.shape.Rank), weight: C.float(t.Weight), scale: C.float(f.shape.Scale),
+				a: f.data, b: f.panels, rank: C.int64_t(f.shape.Rank), weight: C.float(t.Weight), scale: C.float(f.shape.Scale),
 			})
 		}
 		if len(p.terms) == first {

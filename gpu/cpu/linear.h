@@ -2,7 +2,7 @@
 // block, then the residual, while the block is in cache.
 
 typedef struct {
-	float *packed; // [BLOCK_ROWS][DEEP]
+	float *packed; // [PACKED_FLOATS]
 	float *hidden; // [RANK_GROUP][BLOCK_ROWS]
 	float *shared; // [RANK_GROUP][BLOCK_ROWS], product segments only
 } linear_scratch;
@@ -30,7 +30,7 @@ static void project(const part *s, const medley_term *t, int64_t first, int64_t 
 	int64_t k = s->job->x_stride; // whole rows: the columns beyond the last are zeros
 	for (int64_t i = 0; i < tile_count(s->rows); i++) {
 		int64_t r = tile_start(s->rows, i), height = tile_start(s->rows, i + 1) - r;
-		all_dots(s->x + r * k, k, height, t->a + first * k, k, n, k, weight, add, hidden + r * width + at * height, 1, height);
+		all_dots(s->x + r * k, k, height, (const float *)t->a + first * k, k, n, k, weight, add, hidden + r * width + at * height, 1, height);
 	}
 }
 
@@ -55,7 +55,7 @@ static int next_group(const medley_term *terms, int64_t count, int64_t *term, in
 }
 
 static block block_of(const medley_term *t, int64_t first, int64_t n) {
-	return (block){t->b + first * PANEL, t->rank * PANEL, n};
+	return (block){(const float *)t->b + first * PANEL, t->rank * PANEL, n};
 }
 
 static void add_delta(const part *s, const medley_term *terms, int64_t count, const linear_scratch *scratch) {
@@ -103,16 +103,22 @@ static void linear_task(void *arg, int64_t task, float *memory) {
 	int64_t down = task / j->col_tasks, across = task % j->col_tasks, panels = medley_ceil(j->out, PANEL);
 	int64_t row0 = j->rows * down / j->row_tasks, row1 = j->rows * (down + 1) / j->row_tasks;
 	int64_t panel0 = panels * across / j->col_tasks, panel1 = panels * (across + 1) / j->col_tasks;
-	linear_scratch scratch = {memory, memory + BLOCK_ROWS * DEEP + PANEL, memory + BLOCK_ROWS * (DEEP + RANK_GROUP) + PANEL};
+	linear_scratch scratch = {memory, memory + PACKED_FLOATS, memory + PACKED_FLOATS + BLOCK_ROWS * RANK_GROUP};
 
-	product(j->x + row0 * j->x_stride, j->x_stride, row1 - row0, j->w, j->in, panel0, panel1, j->y + row0 * j->y_stride + panel0 * PANEL, j->y_stride, scratch.packed, 0);
+	medley_product base = {
+		.x = j->x + row0 * j->x_stride, .w = j->w, .scales = j->scales, .y = j->y + row0 * j->y_stride + panel0 * PANEL,
+		.storage = j->storage, .rows = row1 - row0, .in = j->in, .x_stride = j->x_stride, .y_stride = j->y_stride,
+		.panel0 = panel0, .panel1 = panel1, .packed = scratch.packed,
+	};
+	product(&base, j->unit);
 
 	for (int64_t i = first_segment(j, row0); i < j->segment_count && j->segments[i].row0 < row1; i++) {
 		const medley_segment *g = &j->segments[i];
 		int64_t r = medley_max(row0, g->row0);
 		part s = {j, j->x + r * j->x_stride, j->y + r * j->y_stride, medley_min(row1, g->row1) - r, panel0, panel1};
 		if (s.rows <= 0 || g->terms == 0) continue;
-		(g->product ? add_product : add_delta)(&s, j->terms + g->term0, g->terms, &scratch);
+		if (j->updater) j->updater->update(j, g, r, s.rows, panel0, panel1, memory);
+		else (g->product ? add_product : add_delta)(&s, j->terms + g->term0, g->terms, &scratch);
 	}
 
 	for (int64_t r = row0; j->residual && r < row1; r++) {

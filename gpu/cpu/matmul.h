@@ -79,22 +79,30 @@ INLINE void pack_tile(const float *x, int64_t stride, int64_t rows, int64_t k, f
 	}
 }
 
-// product computes panels [panel0, panel1) of y = x Wᵀ for some rows; y points to the first of those panels. With again set,
-// packed still holds these rows from the call before, as it does when they fit at once.
-static void product(const float *x, int64_t x_stride, int64_t rows, const float *w, int64_t in, int64_t panel0, int64_t panel1, float *y, int64_t y_stride, float *packed, int again) {
-	int64_t depth = in <= DEEP ? in : DEPTH, count = tile_count(rows);
-	for (int64_t k = 0; k < in; k += depth) {
-		int64_t n = medley_min(depth, in - k);
-		for (int64_t i = again && in <= DEEP ? count : 0; i < count; i++) {
-			int64_t r = tile_start(rows, i);
-			pack_tile(x + r * x_stride + k, x_stride, tile_start(rows, i + 1) - r, n, packed + r * n);
+// wide_product computes in f32. Narrow weights are turned into f32, one panel at a time for all the rows.
+static void wide_product(const medley_product *p) {
+	int narrow = p->storage != FLOAT32;
+	int64_t whole = p->in <= DEEP ? p->in : DEPTH, depth = narrow ? WIDENED : whole, count = tile_count(p->rows);
+	float *widened = p->packed, *packed = p->packed + WIDENED * PANEL;
+	for (int64_t k = 0; k < p->in; k += depth) {
+		int64_t first = k / whole * whole, length = medley_min(whole, p->in - first), n = medley_min(depth, first + length - k);
+		for (int64_t i = p->again && p->in <= DEEP ? count : 0; k == first && i < count; i++) {
+			int64_t r = tile_start(p->rows, i);
+			pack_tile(p->x + r * p->x_stride + k, p->x_stride, tile_start(p->rows, i + 1) - r, length, packed + r * length);
 		}
-		block b = {w + k * PANEL, in * PANEL, n};
-		for (int64_t p = panel0; p < panel1; p++) {
+		for (int64_t panel = p->panel0; panel < p->panel1; panel++) {
+			block b = {(const float *)p->w + (panel * p->in + k) * PANEL, 0, n};
+			if (narrow) b.b = widen(p, panel, k, n, widened);
 			for (int64_t i = 0; i < count; i++) {
-				int64_t r = tile_start(rows, i), height = tile_start(rows, i + 1) - r;
-				tiles[height](packed + r * n, &b, 1, p, y + r * y_stride + (p - panel0) * PANEL, y_stride, k > 0);
+				int64_t r = tile_start(p->rows, i), height = tile_start(p->rows, i + 1) - r;
+				const float *a = packed + r * length + (k - first) * height;
+				tiles[height](a, &b, 1, 0, p->y + r * p->y_stride + (panel - p->panel0) * PANEL, p->y_stride, k > 0);
 			}
 		}
 	}
+}
+
+INLINE void product(const medley_product *p, const medley_unit *unit) {
+	if (unit) unit->product(p);
+	else wide_product(p);
 }

@@ -10,7 +10,7 @@ enum {
 	PRODUCT_ROWS = 24,   // and when there are none
 };
 
-int64_t medley_linear_scratch(void) { return (BLOCK_ROWS * (DEEP + 2 * RANK_GROUP) + 2 * PANEL) * (int64_t)sizeof(float); }
+int64_t medley_linear_scratch(void) { return (PACKED_FLOATS + 2 * BLOCK_ROWS * (RANK_GROUP + PANEL)) * (int64_t)sizeof(float); }
 
 // cut_rows picks how many row tasks to cut a job into: a multiple of the threads unless there are many, of at most `most` rows
 // and, beyond what that takes, of at least `least`.
@@ -53,7 +53,7 @@ int medley_gate(medley_pool *p, const medley_isa *isa, medley_gate_job job) {
 	return medley_pool_run(p, isa->gate, &job, medley_ceil(job.count, GATE_FLOATS), each * (double)job.count, NULL, 0);
 }
 
-int64_t medley_logprobs_scratch(void) { return (CHUNK_ROWS * (CHUNK + DEEP) + PANEL) * (int64_t)sizeof(float); }
+int64_t medley_logprobs_scratch(void) { return (CHUNK_ROWS * CHUNK + PACKED_FLOATS) * (int64_t)sizeof(float); }
 
 enum { COMBINE_ROWS = 16 };
 

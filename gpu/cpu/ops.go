@@ -12,7 +12,6 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 )
 
-// Embed copies rows on one thread: it is bound by memory, and small beside the layers that follow.
 func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	defer p.begin()()
 	t := p.resident("embed", tableKind, table)
@@ -20,14 +19,14 @@ func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	if !p.ok(backend.CheckIDs("embed", ids, t.rows)) || !p.allocate(y) {
 		return y
 	}
-	wide := stride(y.cols)
-	all := y.floats()
-	for i, id := range ids {
-		row := all[i*wide : (i+1)*wide]
-		copy(row, t.table[int(id)*t.cols:(int(id)+1)*t.cols])
-		clear(row[t.cols:])
-	}
+	p.copy(y.c(), stride(y.cols), nil, (*C.float)(unsafe.SliceData(t.table)), t.cols, ids, y.rows, y.cols, stride(y.cols))
 	return y
+}
+
+// copy moves rows; see medley_copy.
+func (p *pass) copy(dst *C.float, dstStride int, to []int32, src *C.float, srcStride int, from []int32, rows, cols, wide int) {
+	p.done(C.medley_copy(p.b.pool, dst, C.int64_t(dstStride), (*C.int32_t)(unsafe.SliceData(to)), src, C.int64_t(srcStride), (*C.int32_t)(unsafe.SliceData(from)),
+		C.int64_t(rows), C.int64_t(cols), C.int64_t(wide)))
 }
 
 func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
@@ -91,10 +90,7 @@ func (p *pass) Gather(x backend.Tensor, rows []int32) backend.Tensor {
 		return y
 	}
 	wide := stride(y.cols)
-	to, from := y.floats(), in.floats()
-	for i, r := range rows {
-		copy(to[i*wide:(i+1)*wide], from[int(r)*wide:])
-	}
+	p.copy(y.c(), wide, nil, in.c(), wide, rows, y.rows, wide, wide)
 	return y
 }
 
@@ -104,9 +100,8 @@ func (p *pass) Scatter(dst, src backend.Tensor, rows []int32) {
 	if !p.ok(backend.CheckScatter(d, s, rows)) {
 		return
 	}
-	for i, r := range rows {
-		copy(d.row(int(r)), s.row(i))
-	}
+	wide := stride(d.cols)
+	p.copy(d.c(), wide, rows, s.c(), wide, nil, s.rows, wide, wide)
 }
 
 func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
@@ -130,7 +125,7 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 	defer p.b.memory.put(partial)
 	at := func(floats int) *C.float { return (*C.float)(unsafe.Add(partial.data, floats*4)) }
 	p.done(C.medley_logprobs(p.b.pool, p.b.isa, C.medley_logprobs_job{
-		x: in.c(), head: (*C.float)(m.panels), y: y.c(),
+		x: in.c(), head: m.panels, scales: (*C.float)(m.scales), storage: p.b.storage, unit: p.b.unit, y: y.c(),
 		highest: at(0), sums: at(in.rows * chunks), chosen: at(2 * in.rows * chunks),
 		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), vocabulary: C.int64_t(m.rows),
 		x_stride: C.int64_t(stride(in.cols)), y_stride: C.int64_t(stride(1)), chunks: C.int64_t(chunks),
@@ -138,8 +133,8 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 	return y
 }
 
-// queryRows is how many query rows one task of attention takes.
-const queryRows = 32
+// queryRows is how many query rows one task of attention takes: enough to be worth laying out the keys for.
+const queryRows = 128
 
 func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tensor {
 	defer p.begin()()

@@ -64,10 +64,16 @@ static void logits_task(void *arg, int64_t task, float *scratch) {
 	int64_t down = task / j->col_tasks, across = task % j->col_tasks, panels = medley_ceil(j->vocabulary, PANEL);
 	int64_t row0 = j->rows * down / j->row_tasks, row1 = j->rows * (down + 1) / j->row_tasks;
 	int64_t chunk0 = j->chunks * across / j->col_tasks, chunk1 = j->chunks * (across + 1) / j->col_tasks;
-	float *logits = scratch, *packed = scratch + CHUNK_ROWS * CHUNK;
-	for (int64_t chunk = chunk0; chunk < chunk1; chunk++) {
+	float *logits = scratch;
+	medley_product p = {
+		.x = j->x + row0 * j->x_stride, .w = j->head, .scales = j->scales, .y = logits,
+		.storage = j->storage, .rows = row1 - row0, .in = j->in, .x_stride = j->x_stride, .y_stride = CHUNK,
+		.packed = scratch + CHUNK_ROWS * CHUNK,
+	};
+	for (int64_t chunk = chunk0; chunk < chunk1; chunk++, p.again = 1) {
 		int64_t first = chunk * CHUNK, last = medley_min(j->vocabulary, first + CHUNK);
-		product(j->x + row0 * j->x_stride, j->x_stride, row1 - row0, j->head, j->in, first / PANEL, medley_min(panels, (first + CHUNK) / PANEL), logits, CHUNK, packed, chunk > chunk0);
+		p.panel0 = first / PANEL, p.panel1 = medley_min(panels, (first + CHUNK) / PANEL);
+		product(&p, j->unit);
 		for (int64_t r = row0; r < row1; r++) {
 			float *row = logits + (r - row0) * CHUNK;
 			int64_t target = j->targets[r];

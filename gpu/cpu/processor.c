@@ -10,12 +10,17 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #ifdef _WIN32
 #include <malloc.h>
 #endif
 
 #if defined(__x86_64__)
-enum { AVX512 = 1, AVX2 = 2 };
+enum { AVX512 = 1, AVX2 = 2, VNNI = 4 };
 
 // supported asks the processor itself, and the system whether it saves the wide registers: __builtin_cpu_supports answers no to
 // everything under some compilers (zig 0.17's run-time library).
@@ -30,16 +35,50 @@ static int supported(void) {
 	int found = 0;
 	if ((low & YMM) == YMM && (b & 1u << 5)) found |= AVX2;
 	if (found && (low & ZMM) == ZMM && (b & all) == all) found |= AVX512;
+	if ((found & AVX512) && (c & 1u << 11)) found |= VNNI;
 	return found;
 }
+
+// amx_permitted says whether AMX is there and the system lets this process use it, which Linux wants to be asked for once. It
+// refuses, for instance, when a thread's signal stack has no room for the tiles.
+static int amx_permitted(void) {
+#if defined(__linux__) && defined(__x86_64__)
+	enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+	const unsigned BF16 = 1u << 22, TILE = 1u << 24, INT8_ = 1u << 25, all = BF16 | TILE | INT8_, AVX512_BF16 = 1u << 5;
+	unsigned a, b, c, d;
+	if (!(supported() & AVX512) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & all) != all) return 0;
+	if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & AVX512_BF16)) return 0;
+	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+#else
+	return 0;
 #endif
+}
+#endif
+
+const medley_unit *medley_find_unit(const char *name, int64_t storage) {
+#if defined(__linux__) && defined(__x86_64__)
+	if (storage != FLOAT32 && (name[0] == 0 || !strcmp(name, "amx")) && amx_permitted()) {
+		return storage == BFLOAT16 ? &medley_amx_bfloat16 : &medley_amx_int8;
+	}
+#endif
+#if defined(__x86_64__)
+	if (storage == INT8 && (name[0] == 0 || !strcmp(name, "avx512")) && (supported() & VNNI)) return &medley_vnni;
+#else
+	(void)name, (void)storage;
+#endif
+	return NULL;
+}
 
 const medley_isa *medley_find_isa(const char *name) {
 	int any = name[0] == 0;
 #if defined(__x86_64__)
 	int found = supported();
+	if (!strcmp(name, "amx")) return amx_permitted() ? &medley_avx512 : NULL;
 	if ((any || !strcmp(name, "avx512")) && (found & AVX512)) return &medley_avx512;
 	if ((any || !strcmp(name, "avx2")) && (found & AVX2)) return &medley_avx2;
+#endif
+#if defined(__aarch64__)
+	if (any || !strcmp(name, "neon")) return &medley_neon; // every such processor has it
 #endif
 	if (any || !strcmp(name, "generic")) return &medley_generic;
 	return NULL;

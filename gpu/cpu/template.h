@@ -7,6 +7,8 @@
 
 #include "vector.h"
 
+#include "widen.h"
+
 #include "matmul.h"
 
 #include "dots.h"

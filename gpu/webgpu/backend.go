@@ -80,7 +80,7 @@ func (b *webgpu) Info() backend.Info {
 	if b.info.Software {
 		name += " (software)"
 	}
-	return backend.Info{Name: "webgpu", Device: name}
+	return backend.Info{Name: "webgpu", Device: name, Software: b.info.Software}
 }
 
 func (b *webgpu) Begin(ctx context.Context) backend.Pass {

@@ -1,107 +1,141 @@
-"""Time `medley compose` beside compose.py, alternately, on the zoo and on the shape of FLAN-T5-base, with two threads each.
+"""What cmd/bench compares Medley with: OpenBLAS as NumPy carries it, and PyTorch with PEFT. One JSON request a line on standard
+input, one JSON reply a line on standard output; cmd/bench/wire.go says what is in them.
 
-Both make the same number of evaluations on the same five examples. Prints evaluations per second of the search alone, the whole
-process's time and its peak memory (medians over rounds), and the ratios of evaluations per second; writes every run to
-OUT/peers.json. Imports nothing large: on Linux a child's peak memory is never below what its parent held when starting it.
-
-usage: bench.py --medley BINARY --shape FOLDER [--zoo shared/zoo/data] [--out out/bench] [--rounds 3] [--budget 40]
+usage: bench.py [--threads 2]
 """
 import argparse
+import importlib.metadata
 import json
-import os
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
+import types
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-THREADS = 2
-TASK = "which_shelf"
-PEER = "pytorch"
-# Of Medley: what it does by default, and the peer's own search, composition and objective.
-SEARCHES = {
-    "medley": ["--method", "delta", "--objective", "sparse", "--optimizer", "gntr", "--batch", "20"],
-    "medley like pytorch": ["--method", "product", "--objective", "lorahub", "--optimizer", "cobyla", "--batch", "1"],
-}
+import numpy as np
+import threadpoolctl
+import torch
+from peft import LoraConfig, TaskType, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+import compose
+import hf
+
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+LEAST = 3  # timed runs of a short operation
+NOISE = 0.02  # standard deviation of both factors of a module that is made up
+TARGET = 8  # target tokens of an example that is made up
 
 
-def run(command):
-    """Run command; its JSON output with the process's wall time and peak memory added."""
-    env = {**os.environ, "GOMAXPROCS": str(THREADS), "OMP_NUM_THREADS": str(THREADS)}
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+def best(run, seconds):
+    """Seconds of the quickest run; runs for about that long, after one to warm up."""
+    run()
+    times = []
+    while len(times) < LEAST or sum(times) < seconds:
         start = time.perf_counter()
-        child = subprocess.Popen(command, stdout=out, stderr=err, env=env)
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)  # wait4 took the status that Popen would wait for
-        out.seek(0)
-        err.seek(0)
-        if child.returncode != 0:
-            sys.exit(f"{' '.join(command)}\nexit status {child.returncode}\n{err.read().decode()[-2000:]}")
-        result = json.load(out)
-    result["wall_seconds"] = wall
-    result["peak_mib"] = usage.ru_maxrss / 1024  # KiB on Linux
-    result["per_second"] = result["evaluations"] / result["search_seconds"]
-    return result
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
-def commands(args, workload):
-    """{system: command} for one workload."""
-    base, modules, few = workload
-    peer = [sys.executable, os.path.join(HERE, "compose.py"), base, modules, few]
-    result = {PEER: [*peer, "--budget", str(args.budget), "--threads", str(THREADS)]}
-    for name, flags in SEARCHES.items():
-        result[name] = [args.medley, "compose", "--base", base, "--modules", modules, "--examples", few, *flags,
-                        "--budget", str(args.budget), "--backend", "cpu", "--out", os.path.join(args.out, "composed"), "--json"]
-    return result
+def about(request):
+    """Versions, and what OpenBLAS found itself to run on."""
+    blas = next(p for p in threadpoolctl.threadpool_info() if "numpy.libs" in p["filepath"])  # others may carry their own
+    facts = {p: importlib.metadata.version(p) for p in ("torch", "transformers", "peft", "numpy")}
+    facts["openblas"] = f"{blas['version']}, {blas['architecture']} kernel, {blas['num_threads']} threads, in NumPy"
+    facts["torch"] += f", {torch.backends.cpu.get_cpu_capability()}"
+    return {"about": facts}
 
 
-def report(name, runs):
-    """Print one workload; runs is {system: [result per round]}. The best rounds are those that the machine's other work
-    disturbed least."""
-    print(f"\n{name}\n{'':<20} {'evaluations/s':>14} {'best':>8} {'whole run':>11} {'peak memory':>13}   times pytorch, by round; best rounds")
-    rates = {system: [r["per_second"] for r in results] for system, results in runs.items()}
-    for system, results in runs.items():
-        wall, peak = (statistics.median(r[k] for r in results) for k in ("wall_seconds", "peak_mib"))
-        ratios = [own / peer for own, peer in zip(rates[system], rates[PEER])]
-        best = max(rates[system])
-        line = f"{system:<20} {statistics.median(rates[system]):>14.2f} {best:>8.2f} {wall:>9.2f} s {peak:>9.0f} MiB"
-        if system != PEER:
-            line += f"   {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}); {best / max(rates[PEER]):.1f}"
-        print(line)
+class Products:
+    """x Wᵀ into an array that is there already."""
+
+    def __init__(self):
+        self.shape = None
+
+    def __call__(self, r):
+        shape = r["rows"], r["out"], r["in"]
+        if shape != self.shape:
+            rng = np.random.default_rng(1)
+            self.x = rng.random((r["rows"], r["in"]), dtype=np.float32) - 0.5
+            self.w = rng.random((r["out"], r["in"]), dtype=np.float32) - 0.5
+            self.shape = shape
+        if r["library"] == "openblas":
+            y = np.empty((r["rows"], r["out"]), np.float32)
+            return {"seconds": best(lambda: np.matmul(self.x, self.w.T, out=y), r["for"])}
+        x, w = (torch.from_numpy(a).to(DTYPES[r["weights"]]) for a in (self.x, self.w))
+        y = torch.empty(r["rows"], r["out"], dtype=x.dtype)
+        return {"seconds": best(lambda: torch.mm(x, w.t(), out=y), r["for"])}
 
 
-def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--medley", required=True, help="the medley binary")
-    parser.add_argument("--shape", required=True, help="what make_shape.py wrote")
-    parser.add_argument("--zoo", default="shared/zoo/data")
-    parser.add_argument("--out", default="out/bench")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--budget", type=int, default=40, help="evaluations per search")
-    return parser.parse_args()
+class MadeUp(compose.Search):
+    """compose.Search over random modules and random tokens, so that sizes are free."""
+
+    def __init__(self, base, rank, modules):
+        model, self.tokenizer = hf.load_base(base)
+        config = LoraConfig(task_type=TaskType.SEQ_2_SEQ_LM, r=rank, lora_alpha=2 * rank, target_modules=["q", "v"])
+        self.model = get_peft_model(model, config).eval()
+        self.states, self.times = [], []
+        for i in range(modules):
+            noise = torch.Generator().manual_seed(i)
+            state = get_peft_model_state_dict(self.model)
+            self.states.append({k: torch.randn(v.shape, generator=noise) * NOISE for k, v in state.items()})
+
+    def examples(self, lengths):
+        """Inputs of so many tokens."""
+        noise = torch.Generator().manual_seed(1)
+
+        def draw(n):
+            return torch.randint(3, len(self.tokenizer), (n,), generator=noise).tolist()
+
+        inputs, outputs = [draw(n) for n in lengths], [draw(TARGET) for _ in lengths]
+        self.batch = types.SimpleNamespace(
+            ids=hf.padded(inputs, self.tokenizer.pad_token_id), mask=hf.padded([[1] * n for n in lengths], 0),
+            labels=hf.padded(outputs, hf.IGNORED))
+
+
+class Scores:
+    """Candidates one after the other, as a search with these libraries makes them: the weighted sum of the modules' states
+    (LoraHub's product), then one forward pass over all examples."""
+
+    def __init__(self):
+        self.what, self.kept = None, {}  # searches over the same modules, by type of number
+
+    def __call__(self, r):
+        search = self.search(r)
+        if "lengths" in r:
+            search.examples(r["lengths"])
+        losses, start = [], time.perf_counter()
+        for weights in r["candidates"]:
+            penalty = compose.PENALTY * float(np.mean(np.abs(weights)))
+            losses.append((search.objective(weights) - penalty) * len(search.batch.ids))
+        return {"seconds": time.perf_counter() - start, "losses": losses}
+
+    def search(self, r):
+        what = r["base"], r.get("folders"), r.get("modules"), r.get("rank")
+        if what != self.what:
+            self.what, self.kept = what, {}
+        if r["weights"] not in self.kept:
+            if "folders" in r:
+                search = compose.Search(r["base"], r["folders"], hf.rows(r["examples"]))
+            else:
+                search = MadeUp(r["base"], r["rank"], r["modules"])
+                search.examples(r["lengths"][:1])
+            dtype = DTYPES[r["weights"]]
+            search.model.to(dtype)
+            search.states = [{k: v.to(dtype) for k, v in s.items()} for s in search.states]
+            search.objective(r["candidates"][0])  # not timed
+            self.kept[r["weights"]] = search
+        return self.kept[r["weights"]]
 
 
 def main():
-    args = parse()
-    os.makedirs(args.out, exist_ok=True)
-    if hasattr(os, "sched_setaffinity"):  # children inherit it, so that no system can use more processors than the other
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
-    workloads = {
-        f"zoo, {TASK}": (f"{args.zoo}/base", f"{args.zoo}/modules/*", f"{args.zoo}/tasks/{TASK}.few.jsonl"),
-        "FLAN-T5-base shape": (f"{args.shape}/base", f"{args.shape}/modules/*", os.path.join(HERE, "long.few.jsonl")),
-    }
-    results = {}
-    for name, workload in workloads.items():
-        runs = {}
-        for _ in range(args.rounds):
-            for system, command in commands(args, workload).items():
-                runs.setdefault(system, []).append(run(command))
-        report(name, runs)
-        results[name] = runs
-    with open(os.path.join(args.out, "peers.json"), "w", encoding="utf-8") as f:
-        json.dump(results, f, indent=1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    operations = {"about": about, "product": Products(), "score": Scores()}
+    with threadpoolctl.threadpool_limits(args.threads, user_api="blas"):
+        for line in sys.stdin:
+            request = json.loads(line)
+            print(json.dumps(operations[request["op"]](request)), flush=True)
 
 
 if __name__ == "__main__":
