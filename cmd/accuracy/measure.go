@@ -28,20 +28,26 @@ type setting struct {
 	optimizer string
 	objective string
 	budget    int
+	batch     int
 	seed      uint64
 }
 
-// outcome is one search: a task and a draw of modules.
+// outcome is one search: a task and a draw of modules, and the example left out if one was.
 type outcome struct {
-	task             string
-	draw             int64
-	zero, single     float64 // accuracy, 0 to 100
-	composed         float64
-	objective        float64
-	singleObjective  float64
-	heldOut, trained float64
-	evaluations      int
+	task            string
+	draw            int64
+	left            int     // of the few examples, -1 if none was left out
+	zero, single    float64 // accuracy on the measured examples, 0 to 100
+	composed        float64
+	loss            float64 // token-mean cross-entropy of the measured examples
+	objective       float64 // on the examples searched with, as are the next two
+	singleObjective float64
+	trained         float64
+	evaluations     int
 }
+
+func (o outcome) accuracy() float64     { return o.composed }
+func (o outcome) measuredLoss() float64 { return o.loss }
 
 // bench holds the zoo on the cpu backend.
 type bench struct {
@@ -95,25 +101,41 @@ func (z *bench) load(name string) (*lora.Adapter, error) {
 	return m.Load()
 }
 
-// search composes for few examples, the last holdout of them held out.
-func (z *bench) search(ctx context.Context, s setting, few []task.Example, holdout int, eval []task.Example, draw int64) (compose.Result, error) {
+// search composes for few examples and measures on others.
+func (z *bench) search(ctx context.Context, s setting, few, measured []task.Example, draw int64) (outcome, error) {
 	modules := z.draw(draw)
 	mixer, err := engine.NewMixer(z.engine, s.method, modules, z.load)
 	if err != nil {
-		return compose.Result{}, err
+		return outcome{}, err
 	}
 	defer mixer.Close()
 	objective, err := task.ParseObjective(s.objective)
 	if err != nil {
-		return compose.Result{}, err
+		return outcome{}, err
 	}
-	return compose.Run(ctx, mixer, compose.Job{
-		Modules: modules, Examples: few, Holdout: holdout, Eval: eval, Objective: objective, Budget: s.budget, Batch: 64, Seed: s.seed, KeepAll: true,
+	r, err := compose.Run(ctx, mixer, compose.Job{
+		Modules: modules, Examples: few, Eval: measured, Objective: objective, Budget: s.budget, Batch: s.batch, Seed: s.seed, KeepAll: true,
 		NewOptimizer: func(p search.Problem) (search.Optimizer, error) { return optimizer.New(s.optimizer, p) },
 	})
+	if err != nil {
+		return outcome{}, err
+	}
+	scores, err := mixer.Score(ctx, measured, [][]float64{r.Composed.Weights})
+	if err != nil {
+		return outcome{}, err
+	}
+	tokens, err := mixer.Tokens(measured)
+	if err != nil {
+		return outcome{}, err
+	}
+	return outcome{
+		draw: draw, left: -1, zero: *r.ZeroShot.Accuracy, single: *r.BestSingle.Accuracy, composed: *r.Composed.Accuracy,
+		loss: task.TokenMean(scores[0].Examples, tokens), objective: r.Composed.Objective, singleObjective: r.BestSingle.Objective,
+		trained: r.Composed.Loss, evaluations: r.Evaluations,
+	}, nil
 }
 
-// run searches one task with one draw.
+// run searches one task with one draw and measures on its evaluation examples.
 func (z *bench) run(ctx context.Context, s setting, name string, draw int64) (outcome, error) {
 	few, err := examples(name, "few")
 	if err != nil {
@@ -123,38 +145,26 @@ func (z *bench) run(ctx context.Context, s setting, name string, draw int64) (ou
 	if err != nil {
 		return outcome{}, err
 	}
-	r, err := z.search(ctx, s, few, 0, eval, draw)
-	if err != nil {
-		return outcome{}, err
-	}
-	return outcome{
-		task: name, draw: draw, zero: *r.ZeroShot.Accuracy, single: *r.BestSingle.Accuracy, composed: *r.Composed.Accuracy,
-		objective: r.Composed.Objective, singleObjective: r.BestSingle.Objective, heldOut: *r.Composed.HeldOut, trained: r.Composed.Loss,
-		evaluations: r.Evaluations,
-	}, nil
+	o, err := z.search(ctx, s, few, eval, draw)
+	o.task = name
+	return o, err
 }
 
-// leaveOneOut searches once per example with the others, and returns how many of the left-out examples were answered right (0 to 100) and
-// their mean loss. It is what choices between algorithms are made by: the evaluation files take no part.
-func (z *bench) leaveOneOut(ctx context.Context, s setting, draws []int64) (accuracy, loss float64, err error) {
-	var right, losses []float64
-	for _, name := range zoo.Tasks() {
-		few, err := examples(name, "few")
-		if err != nil {
-			return 0, 0, err
-		}
-		for _, draw := range draws {
-			for i := range few {
-				rest := slices.Delete(slices.Clone(few), i, i+1)
-				r, err := z.search(ctx, s, append(rest, few[i]), 1, few[i:i+1], draw)
-				if err != nil {
-					return 0, 0, err
-				}
-				right, losses = append(right, *r.Composed.Accuracy), append(losses, *r.Composed.HeldOut)
-			}
-		}
+// leaveOneOut searches once per example with the others and measures on that example. It is what choices between algorithms are made by: the
+// evaluation files take no part.
+func (z *bench) leaveOneOut(ctx context.Context, s setting, name string, draw int64) ([]outcome, error) {
+	few, err := examples(name, "few")
+	if err != nil {
+		return nil, err
 	}
-	return average(right), average(losses), nil
+	all := make([]outcome, len(few))
+	for i := range few {
+		if all[i], err = z.search(ctx, s, slices.Delete(slices.Clone(few), i, i+1), few[i:i+1], draw); err != nil {
+			return nil, err
+		}
+		all[i].task, all[i].left = name, i
+	}
+	return all, nil
 }
 
 func examples(name, kind string) ([]task.Example, error) {
@@ -166,10 +176,18 @@ func examples(name, kind string) ([]task.Example, error) {
 }
 
 // measure runs every task with every draw.
-func (z *bench) measure(ctx context.Context, s setting, draws []int64) ([]outcome, error) {
+func (z *bench) measure(ctx context.Context, s setting, draws []int64, leaveOneOut bool) ([]outcome, error) {
 	var all []outcome
 	for _, name := range zoo.Tasks() {
 		for _, draw := range draws {
+			if leaveOneOut {
+				folds, err := z.leaveOneOut(ctx, s, name, draw)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, folds...)
+				continue
+			}
 			o, err := z.run(ctx, s, name, draw)
 			if err != nil {
 				return nil, err
@@ -178,6 +196,35 @@ func (z *bench) measure(ctx context.Context, s setting, draws []int64) ([]outcom
 		}
 	}
 	return all, nil
+}
+
+// difference is the mean of f over all less that over base, search by search, and its standard error. What differs in the draw alone is not
+// independent, so the error is that of the means per task and example left out.
+func difference(all, base []outcome, f func(outcome) float64) (mean, standardError float64) {
+	type cluster struct {
+		task string
+		left int
+	}
+	grouped := map[cluster][]float64{}
+	var order []cluster
+	for i, o := range all {
+		c := cluster{o.task, o.left}
+		if grouped[c] == nil {
+			order = append(order, c)
+		}
+		grouped[c] = append(grouped[c], f(o)-f(base[i]))
+	}
+	means := make([]float64, len(order))
+	for i, c := range order {
+		means[i] = average(grouped[c])
+	}
+	mean = average(means)
+	square := 0.0
+	for _, m := range means {
+		square += (m - mean) * (m - mean)
+	}
+	n := float64(len(means))
+	return mean, math.Sqrt(square / n / math.Max(1, n-1))
 }
 
 // interval is the mean of values and its 95 % bootstrap interval (Efron 1979: 10,000 resamples with a fixed seed).

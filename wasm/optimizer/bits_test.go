@@ -32,7 +32,7 @@ func plain(_ context.Context, x [][]float64) ([]search.Score, error) {
 // only by the version that began it, and the WebAssembly build has to ask what the native one asks. Where this fails on
 // purpose, take the new value over.
 func TestSameBitsEverywhere(t *testing.T) {
-	for name, want := range map[string]string{"gntr": "32d4876615534da7", "cobyla": "09cfe0f9890b9dc4", "random": "41009742292934f3"} {
+	for name, want := range map[string]string{"gntr": "1190060110457325", "cobyla": "09cfe0f9890b9dc4", "random": "41009742292934f3"} {
 		p := problem(9, 60, 1.5)
 		p.Batch, p.Groups = 7, []int{2, 3}
 		o, err := New(name, p)
@@ -44,6 +44,9 @@ func TestSameBitsEverywhere(t *testing.T) {
 			x, err := o.Ask(min(left, p.Batch))
 			if err != nil {
 				t.Fatal(err)
+			}
+			if len(x) == 0 {
+				break // converged
 			}
 			for _, w := range x {
 				for _, v := range w {

@@ -17,9 +17,13 @@ import (
 // Bayesian optimization", 2019).
 //
 // A few examples cannot tell many modules apart, and the lowest loss on them is rarely the best model. So where the problem says how
-// many examples there are and scores carry log-probabilities, two things hold the search back. The model moves only as many
-// modules as there are examples, those that did best alone. And the last evaluation is spent on the mean of the best points, which Best
-// returns unless a module alone has a lower objective. Both were chosen by leaving examples out (cmd/accuracy -leave-one-out).
+// many examples there are and scores carry log-probabilities, four things hold the search back, all chosen by leaving examples out
+// (cmd/accuracy -leave-one-out). The model moves only as many modules as there are examples, those that did best alone. Its
+// rounds have one size whatever the batch, so that the result does not depend on what the evaluator takes at once. The search ends, within
+// the budget, when two rounds in a row made the examples less than one nat more likely: one nat is what a parameter has to gain by
+// Akaike's criterion (1974). And the last evaluation is spent on the mean of the points, each weighted by its likelihood, as Bayesian
+// model averaging does (Hoeting et al., "Bayesian model averaging: a tutorial", 1999), with the penalty as the prior. Best returns
+// this mean unless a module alone has a lower objective.
 //
 // It works in coordinates in which every range has length 3, so that LoraHub's weights are their own coordinates.
 type gntr struct {
@@ -28,7 +32,7 @@ type gntr struct {
 	l1    []float64 // [d] penalty per |coordinate|
 
 	planned bool
-	design  [][]float64 // weights still to ask for before the model takes over
+	queue   [][]float64 // weights of the round under way still to be asked for
 	paired  bool        // the batch with pairs was asked
 
 	outputs outputs
@@ -39,9 +43,11 @@ type gntr struct {
 	chosen  int
 
 	active   []bool    // [d] what the model may move; nil for all
-	mean     []float64 // the candidate that is the mean of the best points; nil until it is asked for
+	unit     float64   // objective per token-mean cross-entropy, by the latest model
+	idle     int       // rounds in a row that gained less than one nat
+	mean     []float64 // the candidate that is the mean of the points; nil until it is asked for
 	meanF    float64   // its objective; NaN until it is told
-	averaged bool      // the mean was asked for, or was not worth asking for
+	averaged bool      // the mean was asked for, or is a point that was tried
 
 	radius float64 // of the trust region, largest coordinate
 	round  *round  // the batch under evaluation, if the model made it
@@ -62,11 +68,12 @@ const (
 	refit        = 1.15 // growth of the data after which hyperparameters are chosen anew
 	descentSteps = 60
 	sameCoord    = 1e-4 // candidates closer than this are one
-	averagedBest = 4    // points that the mean is taken over
+	roundSize    = 8    // eight candidates of one model find nearly what forty of it would
+	patience     = 2    // rounds in a row without a gain that end a search on few examples
 )
 
 func newGNTR(p search.Problem) (search.Optimizer, error) {
-	g := &gntr{ledger: newLedger(p), radius: firstRadius, meanF: math.NaN(), scale: make([]float64, p.Dim), l1: make([]float64, p.Dim)}
+	g := &gntr{ledger: newLedger(p), radius: firstRadius, meanF: math.NaN(), unit: 1, scale: make([]float64, p.Dim), l1: make([]float64, p.Dim)}
 	for i := range g.scale {
 		g.scale[i] = (p.Upper[i] - p.Lower[i]) / 3
 		if g.scale[i] == 0 {
@@ -86,24 +93,33 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 	if !g.planned {
 		g.plan()
 	}
-	if len(g.design) > 0 {
-		k = min(k, len(g.design))
-		x := g.design[:k]
-		g.design = g.design[k:]
-		return g.propose(x...), nil
-	}
-	if g.overfits() && !g.averaged {
-		if g.problem.Budget-g.asked == 1 {
-			g.averaged = true
-			if g.mean = g.average(); g.mean != nil {
-				return g.propose(g.mean), nil
-			}
+	if len(g.queue) == 0 {
+		if g.overfits() {
+			g.queue = g.cautious()
+		} else {
+			g.queue = g.batch(min(k, max(roundSize, min(64, (g.problem.Budget-g.asked)/4))))
 		}
-		k = min(k, max(1, g.problem.Budget-g.asked-1)) // one is kept for the mean
 	}
-	// A large batch is cut: eight candidates of one model find nearly what forty of it would.
-	k = min(k, max(8, min(64, (g.problem.Budget-g.asked)/4)))
-	return g.propose(g.batch(k)...), nil
+	k = min(k, len(g.queue))
+	x := g.queue[:k]
+	g.queue = g.queue[k:]
+	return g.propose(x...), nil
+}
+
+// cautious returns a round of the search on few examples: of the model, then the mean of the points, then none.
+func (g *gntr) cautious() [][]float64 {
+	left := g.problem.Budget - g.asked
+	switch {
+	case g.averaged:
+		return nil
+	case left > 1 && g.idle < patience:
+		return g.batch(min(roundSize, left-1)) // one is kept for the mean
+	}
+	g.averaged = true
+	if g.mean = g.average(); g.mean == nil {
+		return nil
+	}
+	return [][]float64{g.mean}
 }
 
 // plan lists 0 and the modules alone, as many as the budget has room for, in an order of chance if not all fit.
@@ -117,15 +133,15 @@ func (g *gntr) plan() {
 	if room < g.problem.Dim+1 {
 		g.rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	}
-	g.design = nil
+	g.queue = nil
 	for i := range room {
 		x := make([]float64, g.problem.Dim)
 		if i > 0 {
 			x[order[i-1]] = 1
 		}
 		g.clip(x)
-		if c := g.coordinates(x); !g.tried(c) && !slices.ContainsFunc(g.design, func(y []float64) bool { return slices.Equal(x, y) }) {
-			g.design = append(g.design, x)
+		if c := g.coordinates(x); !g.tried(c) && !slices.ContainsFunc(g.queue, func(y []float64) bool { return slices.Equal(x, y) }) {
+			g.queue = append(g.queue, x)
 		}
 	}
 }
@@ -154,14 +170,14 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 		}
 		g.seen = append(g.seen, g.outputs.observe(c, s[i].Objective, g.penalty(c), logProbs))
 	}
-	if len(g.pending) == 0 && g.round != nil {
+	if len(g.pending) == 0 && len(g.queue) == 0 && g.round != nil {
 		g.resize(*g.round)
 		g.round = nil
 	}
 	return nil
 }
 
-// Best returns the mean of the best points if it was evaluated and no module alone, nor zero, has a lower objective, else the candidate with
+// Best returns the mean of the points if it was evaluated and no module alone, nor zero, has a lower objective, else the candidate with
 // the lowest objective.
 func (g *gntr) Best() []float64 {
 	floor := g.bestF
@@ -177,6 +193,9 @@ func (g *gntr) Best() []float64 {
 // resize adapts the trust region to what a batch found: a single candidate says less than a batch, so it moves less.
 func (g *gntr) resize(r round) {
 	won := g.bestF < r.best
+	if g.idle++; g.nats(r.best-g.bestF) >= 1 {
+		g.idle = 0
+	}
 	switch {
 	case won && r.size > 1:
 		g.radius = 1.1 * maxDistance(g.coordinates(g.best), r.centre)

@@ -68,6 +68,9 @@ func (g *gntr) model(centre observation) *surrogate {
 		known = nil
 	}
 	m := newSurrogate(g.seen, centre, g.outputs.weights, known)
+	if m != nil && m.weights != nil {
+		g.unit = m.scale
+	}
 	if m != nil && known == nil {
 		g.known, g.chosen = m.gp, len(g.seen)
 	}
@@ -129,16 +132,24 @@ func (g *gntr) promising() []bool {
 	return active
 }
 
-// average returns the mean of the best points as a new candidate, or nil if there are too few or it was tried.
+// nats turns a difference of objectives into one of the log-likelihood of all target tokens.
+func (g *gntr) nats(difference float64) float64 { return difference / g.unit * float64(g.read) }
+
+// average returns the mean of the points, each weighted by its likelihood and prior, as a new candidate; nil if it was tried. Points
+// twenty times less likely than the best are left out (Occam's window; Madigan and Raftery, 1994), lest every module have some weight.
 func (g *gntr) average() []float64 {
-	if len(g.seen) < averagedBest {
-		return nil
-	}
-	best := slices.Clone(g.seen)
-	slices.SortStableFunc(best, byObjective)
 	x := make([]float64, g.problem.Dim)
-	for _, o := range best[:averagedBest] {
-		axpy(1.0/averagedBest, o.x, x)
+	total := 0.0
+	for _, o := range g.seen {
+		weight := exp(-g.nats(o.objective - g.bestF))
+		if weight < 1.0/20 {
+			continue
+		}
+		axpy(weight, o.x, x)
+		total += weight
+	}
+	for i := range x {
+		x[i] /= total
 	}
 	if g.tried(x) {
 		return nil

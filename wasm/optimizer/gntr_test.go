@@ -330,36 +330,38 @@ func TestGNTRMovesFewModules(t *testing.T) {
 	}
 }
 
-// TestGNTREndsWithTheMean: the last evaluation is the mean of the four lowest objectives, and is the result unless a module alone is
-// better.
+// TestGNTREndsWithTheMean: the last candidate is the mean of the likely points by their likelihood, and Best returns it unless a module alone has a
+// lower objective.
 func TestGNTREndsWithTheMean(t *testing.T) {
 	for seed := range uint64(6) {
 		s := skills(seed, 20, 15, int(1+seed%3))
-		p := grouped(s, 40, 3, 3, 3, 3, 3)
+		p := grouped(s, 200, 3, 3, 3, 3, 3)
 		o, err := New("gntr", p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var all []search.Evaluation
 		result, err := search.Run(t.Context(), p, o, s, search.RunOptions{Observe: func(e search.Evaluation) { all = append(all, e) }})
-		if err != nil || len(all) != 40 {
-			t.Fatalf("%d evaluations, %v", len(all), err)
+		if err != nil || result.Stopped != search.StoppedConverged || len(all) < 21+2*8+1 || len(all) > 120 {
+			t.Fatalf("seed %d: %s after %d evaluations, %v", seed, result.Stopped, len(all), err)
 		}
-		last, single := all[39], math.Inf(1)
-		before := slices.Clone(all[:39])
+		last, before := all[len(all)-1], all[:len(all)-1]
+		single, lowest := math.Inf(1), before[len(before)-1].Best
+		mean, total := make([]float64, 20), 0.0
 		for _, e := range before {
 			if nonzero(e.Candidate) <= 1 {
 				single = min(single, e.Score.Objective)
 			}
-		}
-		slices.SortStableFunc(before, func(a, b search.Evaluation) int { return cmp.Compare(a.Score.Objective, b.Score.Objective) })
-		for i, v := range last.Candidate {
-			mean := 0.0
-			for _, e := range before[:4] {
-				mean += e.Candidate[i] / 4
+			weight := math.Exp(-15 * (e.Score.Objective - lowest))
+			if weight < 0.05 {
+				continue
 			}
-			if math.Abs(v-mean) > 1e-12 {
-				t.Fatalf("seed %d: weight %d of the last candidate is %v, the mean %v", seed, i, v, mean)
+			axpy(weight, e.Candidate, mean)
+			total += weight
+		}
+		for i, v := range last.Candidate {
+			if math.Abs(v-mean[i]/total) > 1e-4 { // the model's scale of the objective is fitted
+				t.Fatalf("seed %d: weight %d of the last candidate is %v, the mean %v", seed, i, v, mean[i]/total)
 			}
 		}
 		want := last
@@ -368,6 +370,19 @@ func TestGNTREndsWithTheMean(t *testing.T) {
 		}
 		if !slices.Equal(result.Best, want.Candidate) {
 			t.Errorf("seed %d: best is %v, want %v", seed, result.Best, want.Candidate)
+		}
+	}
+}
+
+// On few examples the candidates are the same, whatever the evaluator takes at once.
+func TestGNTRBatchDoesNotMatter(t *testing.T) {
+	s := skills(3, 20, 15, 3)
+	p := grouped(s, 60, 3, 3, 3, 3, 3)
+	want := trace(t, p, s)
+	for _, batch := range []int{1, 3, 64} {
+		p.Batch = batch
+		if got := trace(t, p, s); !slices.EqualFunc(got, want, func(a, b search.Evaluation) bool { return slices.Equal(a.Candidate, b.Candidate) }) {
+			t.Errorf("batches of %d: other candidates than in batches of 8", batch)
 		}
 	}
 }

@@ -23,7 +23,7 @@ type entry struct {
 }
 
 var algorithms = []entry{
-	{Algorithm{"gntr", "single modules first, then a Gaussian-process trust region on log-probabilities, in batches; on few examples ends with the mean of the best points (default)"}, newGNTR},
+	{Algorithm{"gntr", "single modules first, then a Gaussian-process trust region on log-probabilities, in batches; on few examples it stops when they tell no more and ends with the mean of its points (default)"}, newGNTR},
 	{Algorithm{"cobyla", "linear trust region as LoraHub ran it through nevergrad's NGOpt, one candidate at a time"}, newCOBYLA},
 	{Algorithm{"random", "uniform within the bounds, a control"}, newRandom},
 }
