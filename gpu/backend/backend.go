@@ -99,6 +99,9 @@ type Segment struct {
 	Row0, Row1 int
 	Terms      []Term
 	Product    bool
+	// Tokens is how many rows have these terms in the whole call that the pass is a part of, 0 if unknown. A backend may choose by it how
+	// to compute, such as composing a weight for the segment first: it does not depend on how the call is cut into passes.
+	Tokens int
 }
 
 // Term is one module and its weight.

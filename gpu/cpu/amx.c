@@ -188,7 +188,22 @@ static void product_int8(const medley_product *p) {
 	amx_close();
 }
 
-const medley_unit medley_amx_bfloat16 = {"AMX bf16", product_bfloat16, amx_update}, medley_amx_int8 = {"AMX int8", product_int8, NULL};
+void amx_sum(const medley_term *terms, int64_t count, int b, int64_t first, int64_t n, void *to) {
+	float sums[SUM_NUMBERS] __attribute__((aligned(64))) = {0};
+	for (int64_t t = 0; t < count; t++) {
+		const char *from = (const char *)(b ? terms[t].b : terms[t].a) + first * 2;
+		__m512 weight = _mm512_set1_ps(terms[t].weight);
+		for (int64_t i = 0; i < n; i += 16) {
+			__m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + i * 2))), 16);
+			_mm512_store_ps(sums + i, _mm512_fmadd_ps(weight, (__m512)wide, _mm512_load_ps(sums + i)));
+		}
+	}
+	for (int64_t i = 0; i < n; i += 32) {
+		_mm512_storeu_si512((char *)to + i * 2, (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + i + 16), _mm512_load_ps(sums + i)));
+	}
+}
+
+const medley_unit medley_amx_bfloat16 = {"AMX bf16", product_bfloat16, amx_update, amx_sum}, medley_amx_int8 = {"AMX int8", product_int8, NULL, NULL};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -38,4 +38,7 @@ void amx_multiply(const char *a, int64_t pitch, int64_t rows, int64_t steps, con
 
 void amx_update(const medley_linear_job *j, const medley_segment *g, int64_t row0, int64_t rows, int64_t panel0, int64_t panel1, float *scratch);
 
+// amx_sum is sum of medley_unit, in bf16: the sums are rounded once.
+void amx_sum(const medley_term *terms, int64_t count, int b, int64_t first, int64_t n, void *to);
+
 #endif

@@ -17,7 +17,7 @@ typedef struct {
 	const medley_linear_job *job;
 	int64_t row0, rows, panel0, panel1;
 	char *packed;             // PACKED_FLOATS
-	float *hidden, *shared;   // [rows][HIDDEN]; shared for products of sums only
+	float *hidden;            // [rows][HIDDEN]
 	slice slices[MAX_BLOCKS]; // the modules of the hidden columns, each padded to 16
 	int count;
 	int64_t width; // of the hidden columns
@@ -57,13 +57,13 @@ static void project(const update *u) {
 	}
 }
 
-// scale multiplies the hidden columns of each slice: with its weight, and with its scale too unless only the weight is asked for.
-static void scale(const update *u, int weight_only) {
+// scale multiplies the hidden columns of each slice with its weight and scale.
+static void scale(const update *u) {
 	float by[RANK_GROUP + HALF];
 	int64_t width = medley_ceil(u->width, PANEL) * PANEL;
 	for (int64_t i = 0, c = 0; i < u->count; i++) {
 		const slice *s = &u->slices[i];
-		for (int64_t end = c + medley_ceil(s->n, HALF) * HALF; c < end; c++) by[c] = s->term->weight * (weight_only ? 1 : s->term->scale);
+		for (int64_t end = c + medley_ceil(s->n, HALF) * HALF; c < end; c++) by[c] = s->term->weight * s->term->scale;
 	}
 	for (int64_t r = 0; r < u->rows; r++) {
 		float *row = u->hidden + r * HIDDEN;
@@ -92,49 +92,15 @@ static void expand(const update *u) {
 	}
 }
 
-static void add_delta(update *u, const medley_term *terms, int64_t count) {
-	for (int64_t term = 0, first = 0; term < count;) {
-		next_group(u, terms, count, &term, &first);
-		project(u);
-		scale(u, 0);
-		expand(u);
-	}
-}
-
-// add_product composes before multiplying: the modules' hidden columns are summed, and each module expands the sum by its own
-// weight. The ranks and scales agree.
-static void add_product(update *u, const medley_term *terms, int64_t count) {
-	for (int64_t first = 0; first < terms[0].rank; first += RANK_GROUP) {
-		int64_t n = medley_min(RANK_GROUP, terms[0].rank - first), padded = medley_ceil(n, HALF) * HALF;
-		int64_t most = medley_min(MAX_BLOCKS, RANK_GROUP / padded); // modules at a time
-		for (int64_t pass = 0, t = 0; pass < 2; pass++, t = 0) {
-			while (t < count) {
-				u->count = (int)medley_min(most, count - t), u->width = u->count * padded;
-				for (int i = 0; i < u->count; i++) u->slices[i] = (slice){&terms[t + i], first, n};
-				if (pass == 0) project(u);
-				for (int64_t r = 0; r < u->rows && pass == 1; r++) {
-					for (int i = 0; i < u->count; i++) memcpy(u->hidden + r * HIDDEN + i * padded, u->shared + r * HIDDEN, (size_t)padded * sizeof(float));
-				}
-				scale(u, pass == 0);
-				if (pass == 1) expand(u);
-				for (int64_t r = 0; r < u->rows && pass == 0; r++) {
-					float *sum = u->shared + r * HIDDEN;
-					const float *row = u->hidden + r * HIDDEN;
-					for (int i = 0; i < u->count; i++, row += padded) {
-						for (int64_t c = 0; c < padded; c++) sum[c] = t + i > 0 ? sum[c] + row[c] : row[c];
-					}
-				}
-				t += u->count;
-			}
-		}
-	}
-}
-
 void amx_update(const medley_linear_job *j, const medley_segment *g, int64_t row0, int64_t rows, int64_t panel0, int64_t panel1, float *scratch) {
-	float *hidden = scratch + PACKED_FLOATS;
-	update u = {j, row0, rows, panel0, panel1, (char *)scratch, hidden, hidden + BLOCK_ROWS * HIDDEN, {{0}}, 0, 0};
+	update u = {j, row0, rows, panel0, panel1, (char *)scratch, scratch + PACKED_FLOATS, {{0}}, 0, 0};
 	amx_open();
-	(g->product ? add_product : add_delta)(&u, j->terms + g->term0, g->terms);
+	for (int64_t term = 0, first = 0; term < g->terms;) {
+		next_group(&u, j->terms + g->term0, g->terms, &term, &first);
+		project(&u);
+		scale(&u);
+		expand(&u);
+	}
 	amx_close();
 }
 

@@ -12,6 +12,7 @@
 #ifndef MEDLEY_CPU_H
 #define MEDLEY_CPU_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -22,6 +23,7 @@ enum {
 	WIDENED = 256,      // rows of a narrow panel turned into f32 at a time; they stay in L1
 	RANK_GROUP = 512,   // most hidden columns of an update computed at a time
 	MAX_BLOCKS = 64,    // most modules expanded at a time
+	SUM_NUMBERS = 2048, // numbers of factors summed at a time; they stay in L1
 	CHUNK = 256,        // columns of logits held at a time; fixed, as the order of the sum depends on it
 	CHUNK_ROWS = 96,    // most rows of logits held at a time
 	NORM_ROWS = 16,     // rows of one task of a normalisation
@@ -66,6 +68,8 @@ typedef struct {
 	int64_t row0, row1;
 	int64_t term0, terms; // terms [term0, term0+terms) of the job's table
 	int64_t product;
+	int64_t tokens; // backend.Segment.Tokens
+	void *own;      // what its terms are composed into: a factor of the segment's own if product, else a weight; NULL for neither
 } medley_segment;
 
 // medley_product is panels [panel0, panel1) of x Wᵀ for some rows; y points to the first of those panels.
@@ -88,6 +92,8 @@ typedef struct {
 	// update adds the low-rank terms of one segment to rows [row0, row0+rows) and panels [panel0, panel1) of the result. It is
 	// NULL where terms are f32.
 	void (*update)(const medley_linear_job *, const medley_segment *, int64_t row0, int64_t rows, int64_t panel0, int64_t panel1, float *scratch);
+	// sum sets n numbers from `first` on to Σ weight·term, each read from the same place of a (or of b) of each term; n is at most SUM_NUMBERS.
+	void (*sum)(const medley_term *terms, int64_t count, int b, int64_t first, int64_t n, void *to);
 } medley_unit;
 
 struct medley_linear_job {
@@ -99,10 +105,10 @@ struct medley_linear_job {
 	const medley_unit *unit, *updater; // for w and for the terms; NULL for plain f32 arithmetic
 	int64_t rows, in, out;
 	int64_t x_stride, y_stride;
-	const medley_segment *segments;
+	medley_segment *segments;
 	int64_t segment_count;
-	const medley_term *terms;
-	int64_t row_tasks, col_tasks;
+	medley_term *terms;
+	int64_t row_tasks, col_tasks, shares; // shares: tasks that compose one segment's terms
 };
 
 typedef struct {
@@ -151,7 +157,7 @@ typedef struct {
 // What one instruction set provides.
 typedef struct {
 	const char *name;
-	medley_task linear, attend, norm, gate, logits;
+	medley_task compose, linear, attend, norm, gate, logits;
 	int64_t (*attend_scratch)(const medley_attend_job *);
 } medley_isa;
 
@@ -168,8 +174,10 @@ const medley_unit *medley_find_unit(const char *name, int64_t storage);
 
 // Operations. They return 0, or -1 if memory ran out.
 
+// medley_linear takes scratch for the caller's thread, and memory for what it composes: medley_compose_bytes. It changes the tables.
 int64_t medley_linear_scratch(void);
-int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, const medley_segment *segments, const medley_term *terms, float *scratch);
+int64_t medley_compose_bytes(const medley_linear_job *job);
+int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, void *memory, float *scratch);
 int medley_attend(medley_pool *p, const medley_isa *isa, medley_attend_job job, const medley_span *spans, int64_t span_count, double cost, float *scratch, int64_t scratch_bytes);
 int64_t medley_attend_scratch(const medley_isa *isa, medley_attend_job job);
 int medley_norm(medley_pool *p, const medley_isa *isa, medley_norm_job job);
@@ -190,6 +198,19 @@ static inline int64_t medley_narrow_rows(int64_t storage, int64_t in) {
 	int64_t tile = storage == INT8 ? 64 : 32;
 	return medley_ceil(in, tile) * tile;
 }
+// medley_factor is how many numbers a term's A and B hold, and the bytes of one.
+typedef struct {
+	int64_t a, b, size;
+} medley_factor;
+
+static inline medley_factor medley_factor_numbers(const medley_linear_job *j, int64_t rank) {
+	int64_t out = medley_ceil(j->out, PANEL) * PANEL;
+	if (!j->updater) return (medley_factor){rank * j->x_stride, rank * out, sizeof(float)};
+	return (medley_factor){
+		medley_ceil(rank, PANEL / 2) * (PANEL / 2) * medley_narrow_rows(BFLOAT16, j->in), medley_narrow_rows(BFLOAT16, rank) * out, sizeof(uint16_t),
+	};
+}
+
 static inline int64_t medley_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t medley_max(int64_t a, int64_t b) { return a > b ? a : b; }
 

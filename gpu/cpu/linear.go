@@ -6,9 +6,10 @@ package cpu
 import "C"
 
 import (
-	"unsafe"
+	"runtime"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/shared/fault"
 )
 
 func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
@@ -24,12 +25,34 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 		return y
 	}
 	p.collect(opt.Update)
-	p.done(C.medley_linear(p.b.pool, p.b.isa, C.medley_linear_job{
+	job := C.medley_linear_job{
 		x: in.c(), w: m.panels, scales: (*C.float)(m.scales), residual: residual, y: y.c(), storage: p.b.storage, unit: p.b.unit, updater: p.b.updater,
 		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), out: C.int64_t(m.rows),
-		x_stride: C.int64_t(stride(m.cols)), y_stride: C.int64_t(stride(m.rows)), segment_count: C.int64_t(len(p.segments)),
-	}, unsafe.SliceData(p.segments), unsafe.SliceData(p.terms), (*C.float)(p.scratch.data)))
+		x_stride: C.int64_t(stride(m.cols)), y_stride: C.int64_t(stride(m.rows)),
+	}
+	p.multiply(job)
 	return y
+}
+
+// multiply runs a linear map with the tables that collect made.
+func (p *pass) multiply(job C.medley_linear_job) {
+	var pin runtime.Pinner // the job holds the tables' addresses
+	defer pin.Unpin()
+	if len(p.segments) > 0 {
+		pin.Pin(&p.segments[0])
+		pin.Pin(&p.terms[0])
+		job.segments, job.terms, job.segment_count = &p.segments[0], &p.terms[0], C.int64_t(len(p.segments))
+	}
+	var composed buffer
+	if bytes := int64(C.medley_compose_bytes(&job)); bytes > 0 {
+		var found bool
+		if composed, found = p.b.memory.get(bytes); !found {
+			p.fail(fault.New(fault.TooLarge, "linear", "no memory for %d bytes of composed factors", bytes))
+			return
+		}
+		defer p.b.memory.put(composed)
+	}
+	p.done(C.medley_linear(p.b.pool, p.b.isa, job, composed.data, (*C.float)(p.scratch.data)))
 }
 
 // shapeOf recognises the factors of this backend. The caller holds b.mu.
@@ -64,6 +87,7 @@ func (p *pass) collect(u *backend.Update) {
 		}
 		segment := C.medley_segment{
 			row0: C.int64_t(s.Row0), row1: C.int64_t(s.Row1), term0: C.int64_t(first), terms: C.int64_t(len(p.terms) - first),
+			tokens: C.int64_t(s.Tokens),
 		}
 		if s.Product {
 			segment.product = 1

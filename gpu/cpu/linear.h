@@ -4,15 +4,18 @@
 typedef struct {
 	float *packed; // [PACKED_FLOATS]
 	float *hidden; // [RANK_GROUP][BLOCK_ROWS]
-	float *shared; // [RANK_GROUP][BLOCK_ROWS], product segments only
 } linear_scratch;
 
-// part is the rows of one segment that lie in one task, and the panels of the task.
+INLINE linear_scratch scratch_of(float *memory) { return (linear_scratch){memory, memory + PACKED_FLOATS}; }
+
+// part is the rows of one segment that lie in one task, and the panels of the task. Without x it is rows of the weight itself, from
+// `column` of x on: x is then the identity.
 typedef struct {
 	const medley_linear_job *job;
 	const float *x;
-	float *y;
-	int64_t rows, panel0, panel1;
+	int64_t column;
+	float *y; // panel p of row r is at y + r·y_stride + p·pitch
+	int64_t y_stride, pitch, rows, panel0, panel1;
 } part;
 
 // expand adds hidden·Bᵀ for a group of modules; hidden is packed for tiles, width columns in all.
@@ -20,17 +23,25 @@ static void expand(const part *s, const float *hidden, int64_t width, const bloc
 	for (int64_t p = s->panel0; p < s->panel1; p++) {
 		for (int64_t i = 0; i < tile_count(s->rows); i++) {
 			int64_t r = tile_start(s->rows, i), height = tile_start(s->rows, i + 1) - r;
-			tiles[height](hidden + r * width, blocks, count, p, s->y + r * s->job->y_stride + p * PANEL, s->job->y_stride, 1);
+			tiles[height](hidden + r * width, blocks, count, p, s->y + r * s->y_stride + p * s->pitch, s->y_stride, 1);
 		}
 	}
 }
 
 // project computes columns [first, first+n) of weight · x Aᵀ into column `at` of hidden, packed for tiles of width columns.
-static void project(const part *s, const medley_term *t, int64_t first, int64_t n, float weight, int add, float *hidden, int64_t width, int64_t at) {
+static void project(const part *s, const medley_term *t, int64_t first, int64_t n, float weight, float *hidden, int64_t width, int64_t at) {
 	int64_t k = s->job->x_stride; // whole rows: the columns beyond the last are zeros
+	const float *a = (const float *)t->a + first * k;
 	for (int64_t i = 0; i < tile_count(s->rows); i++) {
 		int64_t r = tile_start(s->rows, i), height = tile_start(s->rows, i + 1) - r;
-		all_dots(s->x + r * k, k, height, (const float *)t->a + first * k, k, n, k, weight, add, hidden + r * width + at * height, 1, height);
+		float *to = hidden + r * width + at * height;
+		if (s->x) {
+			all_dots(s->x + r * k, k, height, a, k, n, k, weight, to, 1, height);
+			continue;
+		}
+		for (int64_t c = 0; c < n; c++) {
+			for (int64_t j = 0; j < height; j++) *to++ = weight * a[c * k + s->column + r + j];
+		}
 	}
 }
 
@@ -66,24 +77,10 @@ static void add_delta(const part *s, const medley_term *terms, int64_t count, co
 		int n = next_group(terms, count, &term, &first, group, &width);
 		for (int64_t i = 0, at = 0; i < n; at += group[i].n, i++) {
 			const medley_term *t = group[i].term;
-			project(s, t, group[i].first, group[i].n, t->weight * t->scale, 0, scratch->hidden, width, at);
+			project(s, t, group[i].first, group[i].n, t->weight * t->scale, scratch->hidden, width, at);
 			blocks[i] = block_of(t, group[i].first, group[i].n);
 		}
 		expand(s, scratch->hidden, width, blocks, n);
-	}
-}
-
-// add_product composes before multiplying: the modules' hidden columns are summed, and each module expands the sum by its own
-// weight. The ranks and scales agree.
-static void add_product(const part *s, const medley_term *terms, int64_t count, const linear_scratch *scratch) {
-	for (int64_t first = 0; first < terms[0].rank; first += RANK_GROUP) {
-		int64_t n = medley_min(RANK_GROUP, terms[0].rank - first);
-		for (int64_t t = 0; t < count; t++) project(s, &terms[t], first, n, terms[t].weight, t > 0, scratch->shared, n, 0);
-		for (int64_t t = 0; t < count; t++) {
-			for (int64_t i = 0; i < s->rows * n; i++) scratch->hidden[i] = scratch->shared[i] * (terms[t].weight * terms[t].scale);
-			block b = block_of(&terms[t], first, n);
-			expand(s, scratch->hidden, n, &b, 1);
-		}
 	}
 }
 
@@ -98,27 +95,49 @@ static int64_t first_segment(const medley_linear_job *j, int64_t row) {
 	return low;
 }
 
+// base_product multiplies rows [row0, row1) by one weight.
+static void base_product(const medley_linear_job *j, const void *w, int64_t row0, int64_t row1, int64_t panel0, int64_t panel1, float *packed) {
+	medley_product p = {
+		.x = j->x + row0 * j->x_stride, .w = w, .scales = j->scales, .y = j->y + row0 * j->y_stride + panel0 * PANEL,
+		.storage = j->storage, .rows = row1 - row0, .in = j->in, .x_stride = j->x_stride, .y_stride = j->y_stride,
+		.panel0 = panel0, .panel1 = panel1, .packed = packed,
+	};
+	if (p.rows > 0) product(&p, j->unit);
+}
+
+// multiply takes each row by its weight: that of its segment, if it has one of its own.
+static void multiply(const medley_linear_job *j, int64_t row0, int64_t row1, int64_t panel0, int64_t panel1, float *packed) {
+	int64_t from = row0;
+	for (int64_t i = first_segment(j, row0); i < j->segment_count && j->segments[i].row0 < row1; i++) {
+		const medley_segment *g = &j->segments[i];
+		if (!g->own || g->product) continue;
+		int64_t first = medley_max(from, g->row0), last = medley_min(row1, g->row1);
+		base_product(j, j->w, from, first, panel0, panel1, packed);
+		base_product(j, g->own, first, last, panel0, panel1, packed);
+		from = last;
+	}
+	base_product(j, j->w, from, row1, panel0, panel1, packed);
+}
+
 static void linear_task(void *arg, int64_t task, float *memory) {
 	const medley_linear_job *j = arg;
 	int64_t down = task / j->col_tasks, across = task % j->col_tasks, panels = medley_ceil(j->out, PANEL);
 	int64_t row0 = j->rows * down / j->row_tasks, row1 = j->rows * (down + 1) / j->row_tasks;
 	int64_t panel0 = panels * across / j->col_tasks, panel1 = panels * (across + 1) / j->col_tasks;
-	linear_scratch scratch = {memory, memory + PACKED_FLOATS, memory + PACKED_FLOATS + BLOCK_ROWS * RANK_GROUP};
+	linear_scratch scratch = scratch_of(memory);
 
-	medley_product base = {
-		.x = j->x + row0 * j->x_stride, .w = j->w, .scales = j->scales, .y = j->y + row0 * j->y_stride + panel0 * PANEL,
-		.storage = j->storage, .rows = row1 - row0, .in = j->in, .x_stride = j->x_stride, .y_stride = j->y_stride,
-		.panel0 = panel0, .panel1 = panel1, .packed = scratch.packed,
-	};
-	product(&base, j->unit);
+	multiply(j, row0, row1, panel0, panel1, scratch.packed);
 
 	for (int64_t i = first_segment(j, row0); i < j->segment_count && j->segments[i].row0 < row1; i++) {
 		const medley_segment *g = &j->segments[i];
-		int64_t r = medley_max(row0, g->row0);
-		part s = {j, j->x + r * j->x_stride, j->y + r * j->y_stride, medley_min(row1, g->row1) - r, panel0, panel1};
-		if (s.rows <= 0 || g->terms == 0) continue;
-		if (j->updater) j->updater->update(j, g, r, s.rows, panel0, panel1, memory);
-		else (g->product ? add_product : add_delta)(&s, j->terms + g->term0, g->terms, &scratch);
+		int64_t r = medley_max(row0, g->row0), rows = medley_min(row1, g->row1) - r;
+		if (rows <= 0 || g->terms == 0 || (g->own && !g->product)) continue;
+		part s = {
+			.job = j, .x = j->x + r * j->x_stride, .y = j->y + r * j->y_stride, .y_stride = j->y_stride, .pitch = PANEL,
+			.rows = rows, .panel0 = panel0, .panel1 = panel1,
+		};
+		if (j->updater) j->updater->update(j, g, r, rows, panel0, panel1, memory);
+		else add_delta(&s, j->terms + g->term0, g->terms, &scratch);
 	}
 
 	for (int64_t r = row0; j->residual && r < row1; r++) {

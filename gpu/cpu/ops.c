@@ -10,7 +10,7 @@ enum {
 	PRODUCT_ROWS = 24,   // and when there are none
 };
 
-int64_t medley_linear_scratch(void) { return (PACKED_FLOATS + 2 * BLOCK_ROWS * (RANK_GROUP + PANEL)) * (int64_t)sizeof(float); }
+int64_t medley_linear_scratch(void) { return (PACKED_FLOATS + BLOCK_ROWS * (RANK_GROUP + PANEL)) * (int64_t)sizeof(float); }
 
 // cut_rows picks how many row tasks to cut a job into: a multiple of the threads unless there are many, of at most `most` rows
 // and, beyond what that takes, of at least `least`.
@@ -21,13 +21,56 @@ static int64_t cut_rows(int64_t rows, int64_t threads, int64_t most, int64_t lea
 	return medley_max(tasks, medley_min(even, rows / least));
 }
 
-int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, const medley_segment *segments, const medley_term *terms, float *scratch) {
-	job.segments = segments, job.terms = terms;
+// own_bytes is the memory for what a segment's terms are composed into, or 0 for a segment that keeps them.
+static int64_t own_bytes(const medley_linear_job *j, const medley_segment *g) {
+	if (g->product) {
+		medley_factor f = medley_factor_numbers(j, j->terms[g->term0].rank);
+		return medley_ceil((f.a + f.b) * f.size, 64) * 64;
+	}
+	int wide = j->storage == FLOAT32 && !j->unit && !j->updater;
+	return wide && (double)g->tokens * (double)(j->in + j->out) > (double)j->in * (double)j->out ? medley_ceil(j->out, PANEL) * PANEL * j->in * (int64_t)sizeof(float) : 0;
+}
+
+int64_t medley_compose_bytes(const medley_linear_job *j) {
+	int64_t bytes = 0;
+	for (int64_t s = 0; s < j->segment_count; s++) bytes += own_bytes(j, &j->segments[s]);
+	return bytes;
+}
+
+// compose fills the memory of the segments that compose. The sums of factors become the segment's only term.
+static int compose(medley_pool *p, const medley_isa *isa, medley_linear_job *job, char *memory, float *scratch) {
+	double cost = 0;
+	for (int64_t s = 0; s < job->segment_count; s++) {
+		medley_segment *g = &job->segments[s];
+		int64_t bytes = own_bytes(job, g);
+		g->own = bytes ? memory : NULL;
+		memory += bytes;
+		for (int64_t t = 0; bytes && t < g->terms; t++) {
+			cost += (double)job->terms[g->term0 + t].rank * (g->product ? (double)(job->in + job->out) : (double)job->in * (double)job->out);
+		}
+	}
+	if (cost == 0) return 0;
+	job->shares = medley_max(1, medley_ceil(job->in, BLOCK_ROWS));
+	int failed = medley_pool_run(p, isa->compose, job, job->segment_count * job->shares, cost, scratch, medley_linear_scratch());
+	for (int64_t s = 0; s < job->segment_count; s++) {
+		medley_segment *g = &job->segments[s];
+		medley_term *only = &job->terms[g->term0];
+		if (!g->product) continue;
+		medley_factor f = medley_factor_numbers(job, only->rank);
+		*only = (medley_term){g->own, (char *)g->own + f.a * f.size, only->rank, 1, only->scale};
+		g->terms = 1;
+	}
+	return failed;
+}
+
+int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, void *memory, float *scratch) {
+	int failed = compose(p, isa, &job, memory, scratch), updated = 0;
+	if (failed) return failed;
 	double cost = (double)job.rows * (double)job.in * (double)job.out;
-	int updated = 0;
 	for (int64_t s = 0; s < job.segment_count; s++) {
-		for (int64_t t = 0; t < segments[s].terms; t++) {
-			cost += (double)(segments[s].row1 - segments[s].row0) * (double)terms[segments[s].term0 + t].rank * (double)(job.in + job.out);
+		const medley_segment *g = &job.segments[s];
+		for (int64_t t = 0; t < g->terms && (g->product || !g->own); t++) {
+			cost += (double)(g->row1 - g->row0) * (double)job.terms[g->term0 + t].rank * (double)(job.in + job.out);
 			updated = 1;
 		}
 	}

@@ -15,8 +15,10 @@
 
 #include "linear.h"
 
+#include "compose.h"
+
 #include "attend.h"
 
 #include "pointwise.h"
 
-const medley_isa ISA = {NAME, linear_task, attend_task, norm_task, gate_task, logits_task, attend_scratch};
+const medley_isa ISA = {NAME, compose_task, linear_task, attend_task, norm_task, gate_task, logits_task, attend_scratch};

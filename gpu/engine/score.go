@@ -46,14 +46,22 @@ func (e *Engine) Score(ctx context.Context, examples []Example, compositions []C
 	return scores, nil
 }
 
-// fill returns the end of the longest run of units from first that the planned memory holds, at least one.
+// fill returns the end of a run of units from first that the planned memory holds: whole compositions, so that each is composed
+// once, if it holds any; else as many units as it holds, at least one.
 func (e *Engine) fill(examples []Example, first, units int) int {
 	perSource, perTarget := e.model.ScoreBytes()
 	var used int64
+	whole := first
 	for u := first; u < units; u++ {
+		if u%len(examples) == 0 {
+			whole = u
+		}
 		x := examples[u%len(examples)]
 		used += perSource*int64(len(x.Source)) + perTarget*int64(len(x.Target))
 		if used > e.options.Memory && u > first {
+			if whole > first {
+				return whole
+			}
 			return u
 		}
 	}
@@ -64,7 +72,8 @@ func (e *Engine) fill(examples []Example, first, units int) int {
 func (e *Engine) run(ctx context.Context, examples []Example, compositions []Composition, first, last int) ([]float64, error) {
 	var shifted t5.Packed
 	var targets []int32
-	var targetSegments segments
+	sourceTokens, targetTokens := tokens(examples)
+	targetSegments := segments{tokens: targetTokens}
 	units := make([]unit, 0, last-first)
 	for u := first; u < last; u++ {
 		x, c := examples[u%len(examples)], &compositions[u/len(examples)]
@@ -76,7 +85,7 @@ func (e *Engine) run(ctx context.Context, examples []Example, compositions []Com
 	p := e.backend.Begin(ctx)
 	defer p.End()
 	known := e.snapshot()
-	layout, onSource := e.stretches(units, known)
+	layout, onSource := e.stretches(units, sourceTokens, known)
 	encoded := e.model.Encode(p, layout...)
 	decoded := e.model.Decode(p, shifted, encoded, layout[len(layout)-1].In, targetSegments.updates(known), onSource)
 	values, err := p.Read(e.model.LogProbs(p, decoded, targets))
@@ -101,11 +110,21 @@ func meanLoss(logProbs []float64) float64 {
 	return sum / float64(len(logProbs))
 }
 
+// tokens counts those of the inputs and those of the targets.
+func tokens(examples []Example) (source, target int) {
+	for _, x := range examples {
+		source += len(x.Source)
+		target += len(x.Target)
+	}
+	return source, target
+}
+
 // segments collects row ranges; consecutive rows under one composition share a segment, the bare base's get none.
 type segments struct {
-	list []backend.Segment
-	last *Composition
-	end  int
+	tokens int // backend.Segment.Tokens of each
+	list   []backend.Segment
+	last   *Composition
+	end    int
 }
 
 // extend gives the rows from the previous end to end to c.
@@ -117,7 +136,7 @@ func (s *segments) extend(c *Composition, end int) {
 	case c == s.last && len(s.list) > 0 && s.list[len(s.list)-1].Row1 == start:
 		s.list[len(s.list)-1].Row1 = end
 	default:
-		s.list = append(s.list, backend.Segment{Row0: start, Row1: end, Terms: c.Terms, Product: c.Product})
+		s.list = append(s.list, backend.Segment{Row0: start, Row1: end, Terms: c.Terms, Product: c.Product, Tokens: s.tokens})
 	}
 	s.last = c
 }

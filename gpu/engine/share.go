@@ -18,15 +18,15 @@ type unit struct {
 
 // stretches lays out the encoder's work so that a layer runs once for all units that cannot differ yet: those of one example whose
 // compositions agree in every module that has updated an encoder layer so far. At the end every unit has rows of its own, in order.
-// It returns the updates of those rows too.
-func (e *Engine) stretches(units []unit, known *modules) (all []t5.Stretch, last t5.Updates) {
+// It returns the updates of those rows too. tokens is how many the call has under each composition.
+func (e *Engine) stretches(units []unit, tokens int, known *modules) (all []t5.Stretch, last t5.Updates) {
 	var class []int // of each unit, among the sequences of the stretch before
 	for _, layer := range divergences(units, known.first) {
 		next, first := classes(units, known.first, layer)
 		if len(all) > 0 && len(first) == all[len(all)-1].In.Len() {
 			continue // nothing has diverged
 		}
-		all = append(all, stretch(layer, units, first, class, all, known))
+		all = append(all, stretch(layer, units, first, class, all, tokens, known))
 		class = next
 	}
 	if n := len(all); all[n-1].In.Len() < len(units) {
@@ -34,7 +34,7 @@ func (e *Engine) stretches(units []unit, known *modules) (all []t5.Stretch, last
 		for i := range everyone {
 			everyone[i] = i
 		}
-		all = append(all, stretch(e.model.Config.EncoderLayers, units, everyone, class, all, known))
+		all = append(all, stretch(e.model.Config.EncoderLayers, units, everyone, class, all, tokens, known))
 	}
 	return all, all[len(all)-1].Up
 }
@@ -100,9 +100,9 @@ func appendTerms(key []byte, c *Composition, firstLayers []int, layer int) []byt
 }
 
 // stretch packs one sequence for each of the units chosen. class says which sequence of the stretch before a unit was.
-func stretch(layer int, units []unit, chosen, class []int, before []t5.Stretch, known *modules) t5.Stretch {
+func stretch(layer int, units []unit, chosen, class []int, before []t5.Stretch, tokens int, known *modules) t5.Stretch {
 	s := t5.Stretch{Layer: layer}
-	var rows segments
+	rows := segments{tokens: tokens}
 	for _, i := range chosen {
 		s.In.Append(units[i].source)
 		rows.extend(units[i].composition, len(s.In.IDs))

@@ -21,8 +21,9 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	}
 	segments, terms, count := tables(opt.Update)
 	segmentsAt, termsAt := p.send(segments), p.send(terms)
-	p.run("linear", in.address(), m.panels.address(), residual, y.address(), uint32(in.rows), uint32(m.cols), uint32(m.rows),
-		segmentsAt, uint32(count), termsAt, p.scratch("linear_scratch"))
+	job := []any{uint32(in.rows), uint32(m.cols), uint32(m.rows), segmentsAt, uint32(count), termsAt}
+	scratch := p.scratch("linear_scratch", job...)
+	p.run("linear", append(append([]any{in.address(), m.panels.address(), residual, y.address()}, job...), scratch)...)
 	return y
 }
 
@@ -55,7 +56,7 @@ func tables(u *backend.Update) (segments, terms []byte, count int) {
 		if s.Product {
 			product = 1
 		}
-		for _, field := range []int{s.Row0, s.Row1, first, termCount - first, product} {
+		for _, field := range []int{s.Row0, s.Row1, first, termCount - first, product, s.Tokens, 0} {
 			segments = le.AppendUint64(segments, uint64(field))
 		}
 		count++

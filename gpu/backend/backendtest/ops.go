@@ -82,6 +82,7 @@ func (s *suite) update(t *testing.T) {
 		return g
 	}
 	product := func(g backend.Segment) backend.Segment { g.Product = true; return g }
+	long := func(g backend.Segment) backend.Segment { g.Tokens = 4096; return g }
 	var short []backend.Segment // five rows each, with a gap after each
 	for r := 0; r+5 <= 97; r += 6 {
 		g := everything(r, r+5, 4)
@@ -106,6 +107,11 @@ func (s *suite) update(t *testing.T) {
 		{"across blocks", 450, 48, 32, []int{8, 8}, []backend.Segment{everything(10, 190, 2), everything(190, 440, 1)}},
 		{"product", 97, 65, 33, []int{5, 5, 0, 5}, []backend.Segment{product(everything(0, 30, 4)), everything(30, 60, 2), product(everything(61, 97, 2))}},
 		{"product of one", 20, 32, 32, []int{16}, []backend.Segment{product(everything(0, 20, 1))}},
+		{"one of many rows", 1, 33, 65, []int{3, 5}, []backend.Segment{long(everything(0, 1, 2))}},
+		{"many rows", 450, 257, 65, []int{8, 0, 17}, []backend.Segment{long(everything(3, 190, 3)), everything(190, 200, 2), long(everything(210, 450, 1))}},
+		{"many rows, wide rank", 30, 16, 40, []int{700, 5}, []backend.Segment{long(everything(2, 30, 2))}},
+		{"many rows, many modules", 45, 128, 128, slices.Repeat([]int{8}, 90), []backend.Segment{long(everything(0, 20, 90)), long(everything(20, 45, 45))}},
+		{"many rows, product", 97, 65, 33, []int{5, 5, 0, 5}, []backend.Segment{long(product(everything(0, 30, 4))), long(everything(30, 60, 2))}},
 		{"wide product", 9, 16, 40, []int{600, 600}, []backend.Segment{product(everything(1, 9, 2))}},
 	}
 	for _, c := range cases {

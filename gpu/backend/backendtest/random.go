@@ -23,7 +23,7 @@ func (s *suite) randomLinear(t *testing.T) {
 		}
 		var segments []backend.Segment
 		for row := 0; row < rows; {
-			g := backend.Segment{Row0: row + r.IntN(3), Product: product && r.IntN(2) == 0}
+			g := backend.Segment{Row0: row + r.IntN(3), Product: product && r.IntN(2) == 0, Tokens: r.IntN(200)}
 			g.Row1 = min(rows, g.Row0+r.IntN(40))
 			if g.Row0 > g.Row1 {
 				break

@@ -35,18 +35,20 @@ INLINE V cut_exponential(V x) {
 
 #include "../../cpu/linear.h"
 
+#include "../../cpu/compose.h"
+
 #include "../../cpu/attend.h"
 
 #include "../../cpu/pointwise.h"
 
-static const medley_isa simd128 = {.linear = linear_task, .attend = attend_task, .norm = norm_task, .gate = gate_task, .logits = logits_task};
+static const medley_isa simd128 = {.compose = compose_task, .linear = linear_task, .attend = attend_task, .norm = norm_task, .gate = gate_task, .logits = logits_task};
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 
 // What package simd knows of the layouts.
 _Static_assert(PANEL == 32 && CHUNK == 256, "constants of memory.go and ops.go");
 _Static_assert(sizeof(medley_term) == 24 && offsetof(medley_term, b) == 4 && offsetof(medley_term, rank) == 8 && offsetof(medley_term, weight) == 16 && offsetof(medley_term, scale) == 20, "term of linear.go");
-_Static_assert(sizeof(medley_segment) == 40 && offsetof(medley_segment, row1) == 8 && offsetof(medley_segment, term0) == 16 && offsetof(medley_segment, terms) == 24 && offsetof(medley_segment, product) == 32, "segment of linear.go");
+_Static_assert(sizeof(medley_segment) == 56 && offsetof(medley_segment, row1) == 8 && offsetof(medley_segment, term0) == 16 && offsetof(medley_segment, terms) == 24 && offsetof(medley_segment, product) == 32 && offsetof(medley_segment, tokens) == 40, "segment of linear.go");
 _Static_assert(sizeof(medley_span) == 40 && offsetof(medley_span, q1) == 8 && offsetof(medley_span, k0) == 16 && offsetof(medley_span, k1) == 24 && offsetof(medley_span, q_pos) == 32, "span of ops.go");
 
 int medley_pool_run(medley_pool *p, medley_task task, void *job, int64_t tasks, double cost, float *scratch, int64_t scratch_bytes) {
@@ -86,14 +88,23 @@ EXPORT(gate) void gate_all(const float *a, const float *b, float *y, uint32_t co
 	medley_gate(NULL, &simd128, (medley_gate_job){.a = a, .b = b, .y = y, .count = count, .activation = activation});
 }
 
-EXPORT(linear_scratch) double linear_bytes(void) { return (double)medley_linear_scratch(); }
-
-EXPORT(linear) void linear(const float *x, const float *w, const float *residual, float *y, uint32_t rows, uint32_t in, uint32_t out, const medley_segment *segments, uint32_t count, const medley_term *terms, float *scratch) {
-	medley_linear_job job = {
-		.x = x, .w = w, .residual = residual, .y = y, .rows = rows, .in = in, .out = out,
-		.x_stride = (int64_t)stride(in), .y_stride = (int64_t)stride(out), .segment_count = count,
+static medley_linear_job linear_job(uint32_t rows, uint32_t in, uint32_t out, medley_segment *segments, uint32_t count, medley_term *terms) {
+	return (medley_linear_job){
+		.rows = rows, .in = in, .out = out, .x_stride = (int64_t)stride(in), .y_stride = (int64_t)stride(out),
+		.segments = segments, .segment_count = count, .terms = terms,
 	};
-	medley_linear(NULL, &simd128, job, segments, terms, scratch);
+}
+
+// linear_scratch is the bytes of linear's scratch, what it composes included.
+EXPORT(linear_scratch) double linear_bytes(uint32_t rows, uint32_t in, uint32_t out, medley_segment *segments, uint32_t count, medley_term *terms) {
+	medley_linear_job job = linear_job(rows, in, out, segments, count, terms);
+	return (double)(medley_linear_scratch() + medley_compose_bytes(&job));
+}
+
+EXPORT(linear) void linear(const float *x, const float *w, const float *residual, float *y, uint32_t rows, uint32_t in, uint32_t out, medley_segment *segments, uint32_t count, medley_term *terms, float *scratch) {
+	medley_linear_job job = linear_job(rows, in, out, segments, count, terms);
+	job.x = x, job.w = w, job.residual = residual, job.y = y;
+	medley_linear(NULL, &simd128, job, (char *)scratch + medley_linear_scratch(), scratch);
 }
 
 EXPORT(logprobs_scratch) double logprobs_bytes(void) { return (double)medley_logprobs_scratch(); }
