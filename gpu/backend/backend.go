@@ -79,6 +79,23 @@ type Pass interface {
 	End()
 }
 
+// HeadSplitter is a Pass that can give every head of a row a row of its own. Keys and values are linear in what they are made from, so
+// attention can then work on that instead, the maps going over the few rows of queries: see t5.Targets.Absorb.
+type HeadSplitter interface {
+	// SplitHeads is [n, heads·d] -> [n·heads, heads·d]: row i·heads+h is head h of row i in its own columns, zeros in the others.
+	SplitHeads(x Tensor, heads int) Tensor
+	// JoinHeads is [n·heads, heads·d] -> [n, heads·d]: head h of row i is that of row i·heads+h.
+	JoinHeads(x Tensor, heads int) Tensor
+}
+
+// SplitsHeads says whether the passes of b are HeadSplitters.
+func SplitsHeads(b Backend) bool {
+	p := b.Begin(context.Background())
+	defer p.End()
+	_, ok := p.(HeadSplitter)
+	return ok
+}
+
 // Linear holds what Pass.Linear adds to the product. The zero value adds nothing.
 type Linear struct {
 	Residual Tensor  // [n, out], or nil

@@ -153,3 +153,12 @@ func CheckScatter(dst, src Tensor, rows []int32) error {
 	}
 	return nil
 }
+
+// CheckSplit refuses heads that do not divide the columns, and for joining also the rows.
+func CheckSplit(x Tensor, heads int, joining bool) error {
+	rows, cols := x.Dims()
+	if heads <= 0 || cols%heads != 0 || (joining && rows%heads != 0) {
+		return mismatch("heads", "%d heads of [%d, %d]", heads, rows, cols)
+	}
+	return nil
+}

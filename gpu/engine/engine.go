@@ -122,12 +122,10 @@ func (e *Engine) AddModule(a *lora.Adapter) (int, error) {
 	}
 	m := module{first: firstLayer(a, e.model.Config.EncoderLayers), factors: make(map[string]backend.Resident, len(a.Layers))}
 	for _, l := range a.Layers {
-		r, err := e.backend.Factor(l.A, l.B, l.Rank, l.In, l.Out, float32(l.Scale))
-		if err != nil {
+		if err := e.upload(&m, l); err != nil {
 			m.free()
 			return 0, fault.In(fmt.Sprintf("module %s: %s", a.Name, l.Target), err)
 		}
-		m.factors[l.Target] = r
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -139,6 +137,23 @@ func (e *Engine) AddModule(a *lora.Adapter) (int, error) {
 	}
 	e.registered = append(e.registered, m)
 	return len(e.registered) - 1, nil
+}
+
+// upload gives the backend what a module does to one map, and to its transpose where that is used.
+func (e *Engine) upload(m *module, l lora.Layer) (err error) {
+	scale := float32(l.Scale)
+	if m.factors[l.Target], err = e.backend.Factor(l.A, l.B, l.Rank, l.In, l.Out, scale); err != nil {
+		delete(m.factors, l.Target)
+		return err
+	}
+	if name, ok := e.model.Transposed(l.Target); ok {
+		r, err := e.backend.Factor(t5.Transpose(l.B, l.Out, l.Rank), t5.Transpose(l.A, l.Rank, l.In), l.Rank, l.Out, l.In, scale)
+		if err != nil {
+			return err
+		}
+		m.factors[name] = r
+	}
+	return nil
 }
 
 // RemoveModule frees a module; its number may be given to another. No composition under way may use it.

@@ -70,7 +70,7 @@ func (e *Engine) firstLogits(t *testing.T, x task.Example, c Composition) []floa
 	p := e.backend.Begin(t.Context())
 	defer p.End()
 	hidden := e.model.Encode(p, t5.Stretch{In: source, Up: onSource.updates(known)})
-	decoded := e.model.Decode(p, start, hidden, source, onStart.updates(known), onSource.updates(known))
+	decoded := e.model.Decode(p, t5.Targets{In: start, Source: source, Encoded: hidden, Up: onStart.updates(known), SourceUp: onSource.updates(known)})
 	logits, err := p.Read(e.model.Logits(p, decoded))
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func (e *Engine) Score(ctx context.Context, examples []Example, compositions []C
 // fill returns the end of a run of units from first that the planned memory holds: whole compositions, so that each is composed
 // once, if it holds any; else as many units as it holds, at least one.
 func (e *Engine) fill(examples []Example, first, units int) int {
-	perSource, perTarget := e.model.ScoreBytes()
+	perSource, perTarget := e.model.ScoreBytes(e.absorbs(examples))
 	var used int64
 	whole := first
 	for u := first; u < units; u++ {
@@ -73,7 +73,8 @@ func (e *Engine) run(ctx context.Context, examples []Example, compositions []Com
 	var shifted t5.Packed
 	var targets []int32
 	sourceTokens, targetTokens := tokens(examples)
-	targetSegments := segments{tokens: targetTokens}
+	heads := e.model.Config.Heads
+	targetSegments, headSegments := segments{tokens: targetTokens}, segments{tokens: targetTokens * heads}
 	units := make([]unit, 0, last-first)
 	for u := first; u < last; u++ {
 		x, c := examples[u%len(examples)], &compositions[u/len(examples)]
@@ -81,13 +82,17 @@ func (e *Engine) run(ctx context.Context, examples []Example, compositions []Com
 		shifted.Append(append([]int32{e.model.Config.StartID}, x.Target[:len(x.Target)-1]...))
 		targets = append(targets, x.Target...)
 		targetSegments.extend(c, len(shifted.IDs))
+		headSegments.extend(c, len(shifted.IDs)*heads)
 	}
 	p := e.backend.Begin(ctx)
 	defer p.End()
 	known := e.snapshot()
 	layout, onSource := e.stretches(units, sourceTokens, known)
 	encoded := e.model.Encode(p, layout...)
-	decoded := e.model.Decode(p, shifted, encoded, layout[len(layout)-1].In, targetSegments.updates(known), onSource)
+	decoded := e.model.Decode(p, t5.Targets{
+		In: shifted, Source: layout[len(layout)-1].In, Encoded: encoded, Up: targetSegments.updates(known), SourceUp: onSource,
+		HeadUp: headSegments.updates(known), Absorb: e.absorbs(examples),
+	})
 	values, err := p.Read(e.model.LogProbs(p, decoded, targets))
 	if err != nil {
 		return nil, err
@@ -117,6 +122,12 @@ func tokens(examples []Example) (source, target int) {
 		target += len(x.Target)
 	}
 	return source, target
+}
+
+// absorbs decides for a whole call, however it is cut into passes.
+func (e *Engine) absorbs(examples []Example) bool {
+	source, target := tokens(examples)
+	return e.model.Absorbs(target, source, len(examples))
 }
 
 // segments collects row ranges; consecutive rows under one composition share a segment, the bare base's get none.

@@ -93,21 +93,48 @@ func EncoderLayer(name string) (int, bool) {
 	return layer, n == 1 && err == nil
 }
 
-// Decode runs the decoder over whole target sequences: encoded [source tokens, width] -> [target tokens, width]. Sequence i of in
-// attends to sequence i of source. in starts with the start token: it is the target shifted right. The keys and values of cross-attention
-// are made from source rows, so the update of those maps is encoderUp's.
-func (m *Model) Decode(p backend.Pass, in Packed, encoded backend.Tensor, source Packed, up, encoderUp Updates) backend.Tensor {
-	self := backend.Attention{Heads: m.Config.Heads, Scale: 1, Causal: true, Spans: spans(in, in)}
-	self.Bias, self.BiasZero = m.bias(m.decoder, in.Longest(), false)
-	cross := backend.Attention{Heads: m.Config.Heads, Scale: 1, Spans: spans(in, source)}
-	x := p.Embed(m.embed, in.IDs)
+// Targets is what Decode works on. Sequence i of In attends to sequence i of Source, whose rows are Encoded. In starts with the start
+// token: it is the target shifted right.
+type Targets struct {
+	In, Source Packed
+	Encoded    backend.Tensor // [source tokens, width]
+	Up         Updates        // of the target's rows
+
+	// Cross-attention's keys and values are made from source rows, so SourceUp updates their maps. A target of a few tokens does without
+	// them if it Absorbs: q·(K e) = (Kᵀq)·e and Σ p·(V e) = V Σ p·e, so each head of a target row takes its own way through the two maps
+	// and attends to Encoded itself (known from arXiv 2405.04434, section 2.1.2). HeadUp then updates them: a row for every head of a
+	// target's row. The pass must be a backend.HeadSplitter.
+	SourceUp, HeadUp Updates
+	Absorb           bool
+}
+
+// Absorbs says whether Targets.Absorb saves work, given the tokens of all targets, of all sources, and the number of sequences, and whether
+// the backend can do it.
+func (m *Model) Absorbs(targets, sources, sequences int) bool {
+	if m.decoder.layers[0].cross.absorbed.weight == nil || sequences == 0 {
+		return false
+	}
+	width, inner, average := m.Config.Width, m.Config.Heads*m.Config.HeadDim, sources/sequences
+	return targets*m.Config.Heads*(inner*width+average*width) < sources*inner*width+targets*average*inner
+}
+
+// Decode runs the decoder over whole target sequences: [target tokens, width].
+func (m *Model) Decode(p backend.Pass, d Targets) backend.Tensor {
+	self := backend.Attention{Heads: m.Config.Heads, Scale: 1, Causal: true, Spans: spans(d.In, d.In)}
+	self.Bias, self.BiasZero = m.bias(m.decoder, d.In.Longest(), false)
+	cross := backend.Attention{Heads: m.Config.Heads, Scale: 1, Spans: spans(d.In, d.Source)}
+	x := p.Embed(m.embed, d.In.IDs)
 	for i := range m.decoder.layers {
 		l := &m.decoder.layers[i]
 		x = p.Scope(func() backend.Tensor {
-			h := l.self.forward(p, x, self, up, keep)
-			k, v := l.cross.keysValues(p, encoded, encoderUp)
-			h = l.cross.attend(p, h, k, v, cross, up)
-			return l.ff.forward(p, h, m.Config.activation, up)
+			h := l.self.forward(p, x, self, d.Up, keep)
+			if d.Absorb {
+				h = l.cross.absorb(p, h, cross, d)
+			} else {
+				k, v := l.cross.keysValues(p, d.Encoded, d.SourceUp)
+				h = l.cross.attend(p, h, k, v, cross, d.Up)
+			}
+			return l.ff.forward(p, h, m.Config.activation, d.Up)
 		})
 	}
 	return m.decoder.norm.forward(p, x)
@@ -140,6 +167,19 @@ func (a *attention) forward(p backend.Pass, x backend.Tensor, spec backend.Atten
 func (a *attention) attend(p backend.Pass, x, k, v backend.Tensor, spec backend.Attention, up Updates) backend.Tensor {
 	q := a.q.forward(p, a.norm.forward(p, x), up)
 	return a.o.addTo(p, x, p.Attend(q, k, v, spec), up)
+}
+
+// absorb is attend over Encoded itself; see Targets.Absorb.
+func (a *attention) absorb(p backend.Pass, x backend.Tensor, spec backend.Attention, d Targets) backend.Tensor {
+	split := p.(backend.HeadSplitter)
+	heads := spec.Heads
+	one := backend.Attention{Heads: 1, Scale: spec.Scale, Spans: make([]backend.Span, len(spec.Spans))}
+	for i, s := range spec.Spans {
+		one.Spans[i] = backend.Span{Q0: s.Q0 * heads, Q1: s.Q1 * heads, K0: s.K0, K1: s.K1}
+	}
+	q := split.SplitHeads(a.q.forward(p, a.norm.forward(p, x), d.Up), heads)
+	mixed := p.Attend(a.absorbed.forward(p, q, d.HeadUp), d.Encoded, d.Encoded, one)
+	return a.o.addTo(p, x, split.JoinHeads(a.v.forward(p, mixed, d.HeadUp), heads), d.Up)
 }
 
 // keysValues projects the encoder's output for cross-attention.

@@ -3,6 +3,7 @@ package t5
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/shared/fault"
@@ -50,6 +51,7 @@ type layer struct {
 type attention struct {
 	norm       norm
 	q, k, v, o linear
+	absorbed   linear // k's transpose, of the decoder's cross-attention; see Targets.Absorb. Without weight if the backend cannot use it.
 }
 
 // feedForward is wo(act(wi x)), or wo(act(wi_0 x)·wi_1 x) when gated.
@@ -137,6 +139,7 @@ func (l *loader) stack(side string, layers int) stack {
 		next := block + "1."
 		if decoder {
 			s.layers[i].cross = l.attention(block+"1.", "EncDecAttention.")
+			s.layers[i].cross.absorbed = l.transposed(block+"1.EncDecAttention.k", c.Heads*c.HeadDim, c.Width)
 			next = block + "2."
 		}
 		s.layers[i].ff = l.feedForward(next)
@@ -171,6 +174,40 @@ func (l *loader) feedForward(prefix string) feedForward {
 func (l *loader) linear(name string, out, in int) linear {
 	l.model.maps[name] = Map{In: in, Out: out}
 	return linear{name: name, weight: l.matrix(name+".weight", out, in)}
+}
+
+// transposed is the transpose of a map [out, in] if the backend can use it.
+func (l *loader) transposed(name string, out, in int) linear {
+	if !backend.SplitsHeads(l.backend) {
+		return linear{}
+	}
+	w := l.tensor(name+".weight", out, in)
+	if l.err != nil {
+		return linear{}
+	}
+	flipped := Transpose(w, out, in)
+	r := l.keep(name+".weight", func() (backend.Resident, error) { return l.backend.Matrix(flipped, in, out) })
+	l.weights.Release(name + ".weight")
+	return linear{name: transposedName(name), weight: r}
+}
+
+// Transpose turns [rows, cols] into [cols, rows].
+func Transpose(w []float32, rows, cols int) []float32 {
+	flipped := make([]float32, len(w))
+	for r := range rows {
+		for c := range cols {
+			flipped[c*rows+r] = w[r*cols+c]
+		}
+	}
+	return flipped
+}
+
+func transposedName(name string) string { return name + ".transposed" }
+
+// Transposed is what Updates call the transpose of a map, or false if the model has no use for it.
+func (m *Model) Transposed(name string) (string, bool) {
+	uses := m.decoder.layers[0].cross.absorbed.weight != nil && strings.HasSuffix(name, ".EncDecAttention.k")
+	return transposedName(name), uses
 }
 
 func (l *loader) matrix(name string, out, in int) backend.Resident {

@@ -47,6 +47,14 @@ func (c *counting) Gate(act backend.Activation, a, b backend.Tensor) backend.Ten
 	return c.count(c.Pass.Gate(act, a, b))
 }
 
+func (c *counting) SplitHeads(x backend.Tensor, heads int) backend.Tensor {
+	return c.count(c.Pass.(backend.HeadSplitter).SplitHeads(x, heads))
+}
+
+func (c *counting) JoinHeads(x backend.Tensor, heads int) backend.Tensor {
+	return c.count(c.Pass.(backend.HeadSplitter).JoinHeads(x, heads))
+}
+
 func (c *counting) Zeros(rows, cols int) backend.Tensor { return c.count(c.Pass.Zeros(rows, cols)) }
 
 func (c *counting) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
@@ -134,10 +142,12 @@ func TestPlans(t *testing.T) {
 			m := modelOfZeros(t, c)
 			for _, rows := range [][2]int{{50, 10}, {10, 50}, {30, 30}} {
 				source, target := packed(rows[0]), packed(rows[1])
-				perSource, perTarget := m.ScoreBytes()
-				check(t, fmt.Sprint("scoring ", rows), perSource*int64(rows[0])+perTarget*int64(rows[1]), func(p backend.Pass) {
-					m.LogProbs(p, m.Decode(p, target, m.Encode(p, Stretch{In: source}), source, nil, nil), target.IDs)
-				})
+				for _, absorb := range []bool{false, true} {
+					perSource, perTarget := m.ScoreBytes(absorb)
+					check(t, fmt.Sprint("scoring ", rows, absorb), perSource*int64(rows[0])+perTarget*int64(rows[1]), func(p backend.Pass) {
+						m.LogProbs(p, m.Decode(p, Targets{In: target, Source: source, Encoded: m.Encode(p, Stretch{In: source}), Absorb: absorb}), target.IDs)
+					})
+				}
 				perSource, perSequence := m.GenerateBytes(rows[1])
 				check(t, fmt.Sprint("generating ", rows), perSource*int64(rows[0])+perSequence, func(p backend.Pass) {
 					d := m.StartDecoding(p, m.Encode(p, Stretch{In: source}), source, rows[1], nil)

@@ -77,6 +77,21 @@ func (s *suite) cache(t *testing.T) {
 	})
 }
 
+// heads is for backends that have the operations, as engines look for them.
+func (s *suite) heads(t *testing.T) {
+	for _, c := range []struct{ rows, heads, width int }{{1, 1, 1}, {3, 2, 32}, {5, 3, 7}, {0, 4, 8}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			s.compare(t, 0, func(m maker, p backend.Pass) []backend.Tensor {
+				split := p.(backend.HeadSplitter)
+				x := m.input(p, normal(26, c.rows*c.heads*c.width), c.rows, c.heads*c.width)
+				apart := split.SplitHeads(x, c.heads)
+				all := m.input(p, normal(27, c.rows*c.heads*c.heads*c.width), c.rows*c.heads, c.heads*c.width)
+				return []backend.Tensor{apart, split.JoinHeads(apart, c.heads), split.JoinHeads(all, c.heads)}
+			})
+		})
+	}
+}
+
 // invariance runs every operation on a batch, on single rows and on parts of it at other offsets: the bits must agree.
 func (s *suite) invariance(t *testing.T) {
 	const rows, in, out, heads, vocabulary = 500, 96, 160, 3, 300
@@ -96,6 +111,7 @@ func (s *suite) invariance(t *testing.T) {
 			} {
 				g.Row0, g.Row1 = min(max(g.Row0-from, 0), n), min(max(g.Row1-from, 0), n)
 				g.Product = product && i > 0
+				g.Tokens = 100 * i * i // the last has rows enough for a weight of its own
 				u.Segments = append(u.Segments, g)
 			}
 			// Each query row is a sequence of its own over the same keys, so that rows can be left out.

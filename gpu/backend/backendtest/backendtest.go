@@ -67,6 +67,9 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	t.Run("log-probabilities", s.logProbs)
 	t.Run("random linear", s.randomLinear)
 	t.Run("random attend", s.randomAttend)
+	if backend.SplitsHeads(b) {
+		t.Run("heads", s.heads)
+	}
 	t.Run("no rows", s.noRows)
 	t.Run("residents", s.residents)
 	t.Run("sticky errors", s.stickyErrors)
