@@ -4,6 +4,9 @@ package cpu
 
 import "github.com/medley-lora/medley/gpu/backend"
 
+// SplitsHeads is what backend.SplitsHeads asks.
+func (b *native) SplitsHeads() bool { return true }
+
 // SplitHeads implements backend.HeadSplitter.
 func (p *pass) SplitHeads(x backend.Tensor, heads int) backend.Tensor {
 	defer p.begin()()

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"context"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -12,12 +11,8 @@ import (
 	"github.com/medley-lora/medley/shared/search"
 )
 
-// projecting is a backend without backend.HeadSplitter: engines on it make the keys and values of cross-attention.
+// projecting is a backend that does not split heads: engines on it make the keys and values of cross-attention.
 type projecting struct{ backend.Backend }
-
-func (b projecting) Begin(ctx context.Context) backend.Pass {
-	return struct{ backend.Pass }{b.Backend.Begin(ctx)}
-}
 
 // crossAdapter updates every map of cross-attention.
 func crossAdapter(z *zooEngine, name string, seed uint64) *lora.Adapter {

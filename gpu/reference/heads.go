@@ -2,6 +2,9 @@ package reference
 
 import "github.com/medley-lora/medley/gpu/backend"
 
+// SplitsHeads is what backend.SplitsHeads asks.
+func (reference) SplitsHeads() bool { return true }
+
 // SplitHeads implements backend.HeadSplitter.
 func (p *pass) SplitHeads(x backend.Tensor, heads int) backend.Tensor {
 	in := p.input("heads", x)
