@@ -7,26 +7,9 @@ cd "$(dirname "$0")/.."
 folder=${1:-wasm/guest}
 export GOTOOLCHAIN=${2:-go1.26.8}
 
-# What the guest does not use, but the packages it shares with the program do, would make it larger by a fifth: fmt (and os with it),
-# encoding/json, and context (and time with it). The overlay builds these packages without the files, and the part of a file, that do.
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-sed -e '/^import "context"$/d' -e '/^\/\/ Evaluator scores/,$d' shared/search/search.go >"$scratch/search.go"
-cat >"$scratch/overlay.json" <<END
-{"Replace": {
-	"shared/fault/fault.go": "wasm/guest/lean/fault.go",
-	"shared/search/search.go": "$scratch/search.go",
-	"shared/search/replay.go": "",
-	"shared/search/run.go": "",
-	"shared/search/trace.go": "",
-	"shared/search/trace_reader.go": ""
-}}
-END
-
 # Empty, against what a developer may have set: each of them changes the bytes.
 export GOOS=wasip1 GOARCH=wasm GOWASM= GOEXPERIMENT= GOFLAGS= GODEBUG= GOWORK=off
-go build -buildmode=c-shared -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -overlay "$scratch/overlay.json" \
-	-o "$folder/guest.wasm" ./wasm/guest/reactor
+go build -buildmode=c-shared -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -o "$folder/guest.wasm" ./wasm/guest/reactor
 {
 	echo "# $(go env GOVERSION)"
 	(cd "$folder" && sha256sum guest.wasm)

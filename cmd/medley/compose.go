@@ -12,9 +12,7 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/pyrandom"
-	"github.com/medley-lora/medley/shared/search"
 	"github.com/medley-lora/medley/shared/task"
-	"github.com/medley-lora/medley/wasm/optimizer"
 )
 
 // objectiveFlag is what a search makes small.
@@ -33,11 +31,11 @@ func (f objectiveFlag) parse() (task.Objective, error) {
 
 // searchFlags are what compose and demo share.
 type searchFlags struct {
-	Optimizer string `default:"gntr" help:"${optimizers}"`
-	Budget    int    `default:"40" help:"Evaluations in all; one scores one weight vector on every example."`
-	Batch     int    `default:"64" help:"The most weight vectors scored at once."`
-	Seed      uint64 `default:"42" help:"Everything random comes from it."`
-	Method    string `default:"delta" help:"delta: sum of the modules' updates; product: LoraHub's own composition."`
+	optimizerFlags
+	Budget int    `default:"40" help:"Evaluations in all; one scores one weight vector on every example."`
+	Batch  int    `default:"64" help:"The most weight vectors scored at once."`
+	Seed   uint64 `default:"42" help:"Everything random comes from it."`
+	Method string `default:"delta" help:"delta: sum of the modules' updates; product: LoraHub's own composition."`
 	objectiveFlag
 	backendFlag
 }
@@ -70,18 +68,24 @@ func (c *composeCommand) Run(a *app) error {
 	if err := c.checkRank(opened); err != nil {
 		return err
 	}
+	proposer, err := c.optimizerFlags.open(a.ctx, len(modules))
+	if err != nil {
+		return err
+	}
+	defer proposer.close()
 	base, err := openBase(a, c.Base, c.backendFlag)
 	if err != nil {
 		return err
 	}
 	defer base.close()
-	s := &composing{app: a, flags: c.searchFlags, base: base, job: job, modules: modules}
+	s := &composing{app: a, flags: c.searchFlags, base: base, job: job, modules: modules, optimizer: proposer}
 	s.baseDigest = sync.OnceValues(func() (string, error) { return digestOf(c.Base) })
 	labels := func(names []string) (map[string]string, error) { return c.labels(s, names, opened) }
 	result, err := s.search(labels, c.Trace)
 	if err != nil {
 		return err
 	}
+	proposer.close()
 	base.close() // the adapter is made without the model, whose memory is better used for that
 	return c.finish(a, s, &result)
 }
@@ -125,30 +129,7 @@ func (f searchFlags) job() (compose.Job, error) {
 	if err != nil {
 		return compose.Job{}, err
 	}
-	if !slices.ContainsFunc(optimizer.Algorithms(), func(a optimizer.Algorithm) bool { return a.Name == f.Optimizer }) {
-		return compose.Job{}, fault.New(fault.Invalid, "--optimizer", "%q is not known; expected %s", f.Optimizer, optimizerNames())
-	}
-	return compose.Job{
-		Objective: objective, Budget: f.Budget, Batch: f.Batch, Seed: f.Seed,
-		NewOptimizer: func(p search.Problem) (search.Optimizer, error) { return optimizer.New(f.Optimizer, p) },
-	}, nil
-}
-
-// optimizerHelp is one line per algorithm.
-func optimizerHelp() string {
-	var all []string
-	for _, a := range optimizer.Algorithms() {
-		all = append(all, a.Name+": "+a.Summary)
-	}
-	return strings.Join(all, "; ") + "."
-}
-
-func optimizerNames() string {
-	var all []string
-	for _, a := range optimizer.Algorithms() {
-		all = append(all, a.Name)
-	}
-	return strings.Join(all, ", ")
+	return compose.Job{Objective: objective, Budget: f.Budget, Batch: f.Batch, Seed: f.Seed}, f.optimizerFlags.check()
 }
 
 // sample draws n modules as the original does: random.Random(seed).sample(sorted(names), n).
@@ -169,7 +150,9 @@ func sample(modules []module, n int, seed int64) ([]module, error) {
 type composeOutput struct {
 	compose.Result
 	Method     string     `json:"method"`
-	Optimizer  string     `json:"optimizer"`
+	Optimizer  string     `json:"optimizer"`        // its name; a plugin's is its own word
+	Mode       string     `json:"optimizer_mode"`   // native or sandboxed
+	Plugin     *plugin    `json:"plugin,omitempty"` // none if the optimizer is built in
 	Seed       uint64     `json:"seed"`
 	Backend    string     `json:"backend"`
 	Difference difference `json:"difference"`
@@ -188,7 +171,7 @@ type difference struct {
 // finish writes the adapter, the report and the result.
 func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) error {
 	out := composeOutput{
-		Result: *result, Method: c.Method, Optimizer: c.Optimizer, Seed: c.Seed, Backend: s.base.backend,
+		Result: *result, Method: c.Method, Optimizer: s.optimizer.name, Mode: s.optimizer.mode, Plugin: s.optimizer.plugin, Seed: c.Seed, Backend: s.base.backend,
 		Adapter: c.Out, Base: c.Base, Command: commandLine(a.args),
 	}
 	var err error
@@ -209,6 +192,10 @@ func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) er
 		err = a.printJSON(out)
 	} else {
 		printResult(a, &out, c.Report)
+	}
+	if err == nil && s.failure != nil {
+		a.note("the best of %d evaluations was kept", result.Evaluations)
+		return fault.Wrap(s.failure, fault.Internal, "", "%v", s.failure)
 	}
 	if err == nil && a.ctx.Err() != nil { // also after the search, while answers were generated
 		a.note("canceled: the best of %d evaluations was kept%s", result.Evaluations, resumeHint(c.Trace))

@@ -17,10 +17,14 @@ type composing struct {
 	modules []module
 	title   string // put before the names of the stages
 
+	optimizer *proposer
+	failure   error // what the optimizer ended the search with, if it did
+
 	baseDigest func() (string, error) // of the base's folder, read when first asked for
 }
 
-// search runs the job, recording it in the file called trace unless that is empty. labels names what the trace depends on.
+// search runs the job, recording it in the file called trace unless that is empty. labels names what the trace depends on. An optimizer that
+// fails after some candidate was scored ends the search, not the job: s.failure says why.
 func (s *composing) search(labels func(modules []string) (map[string]string, error), trace string) (result compose.Result, err error) {
 	model, err := s.base.open(lora.Method(s.flags.Method), s.modules)
 	if err != nil {
@@ -43,7 +47,7 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 			if err != nil {
 				return nil, nil, err
 			}
-			replay, err := file.begin(search.TraceHeader{Problem: p, Optimizer: s.flags.Optimizer, Labels: found})
+			replay, err := file.begin(search.TraceHeader{Problem: p, Optimizer: s.optimizer.name, Labels: found})
 			if err != nil {
 				return nil, nil, err
 			}
@@ -53,11 +57,27 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 			return replay, file.observe, nil
 		}
 	}
+	var proposing *lasting
+	s.job.NewOptimizer = func(p search.Problem) (search.Optimizer, error) {
+		var err error
+		proposing, err = s.optimizer.new(s.app.ctx, p)
+		return proposing, err
+	}
 	s.job.Sketch = sketcher(s.modules)
 	watch := &watcher{app: s.app, title: s.title}
 	s.job.Observe = watch.observe
 	result, err = compose.Run(s.app.ctx, model, s.job)
 	watch.end()
+	if proposing != nil {
+		s.failure = proposing.end()
+	}
+	if s.failure != nil {
+		if err != nil { // which follows from the failure
+			return result, s.failure
+		}
+		result.Stopped = search.StoppedFailed
+		warnings = append(warnings, fmt.Sprintf("The optimizer failed after %d of %d evaluations.", result.Evaluations, s.job.Budget))
+	}
 	result.Warnings = append(warnings, result.Warnings...)
 	return result, err
 }

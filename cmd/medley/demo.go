@@ -45,6 +45,11 @@ func (c *demoCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	proposer, err := c.optimizerFlags.open(a.ctx, len(modules))
+	if err != nil {
+		return err
+	}
+	defer proposer.close()
 	base, err := openBase(a, filepath.Join(dir, "base"), c.backendFlag)
 	if err != nil {
 		return err
@@ -56,7 +61,7 @@ func (c *demoCommand) Run(a *app) error {
 	out := demoOutput{Tasks: map[string]compose.Result{}, Backend: base.backend}
 	t := newTable(a.stdout, "task", "zero-shot", "best single module", "composed", "objective", "evaluations", "seconds", "backend")
 	for _, name := range tasks {
-		result, err := c.compose(a, base, modules, name)
+		result, err := c.compose(a, base, proposer, modules, name)
 		if err != nil {
 			return err
 		}
@@ -107,7 +112,7 @@ func (c *demoCommand) folder() (dir string, remove func(), err error) {
 	return dir, func() { os.RemoveAll(dir) }, zoo.Extract(dir)
 }
 
-func (c *demoCommand) compose(a *app, b *base, modules []module, name string) (compose.Result, error) {
+func (c *demoCommand) compose(a *app, b *base, proposer *proposer, modules []module, name string) (compose.Result, error) {
 	job, err := c.job()
 	if err != nil {
 		return compose.Result{}, err
@@ -119,8 +124,12 @@ func (c *demoCommand) compose(a *app, b *base, modules []module, name string) (c
 	if job.Eval, err = zooExamples(name, "eval"); err != nil {
 		return compose.Result{}, err
 	}
-	s := &composing{app: a, flags: c.searchFlags, base: b, job: job, modules: modules, title: name + ": "}
-	return s.search(nil, "")
+	s := &composing{app: a, flags: c.searchFlags, base: b, job: job, modules: modules, title: name + ": ", optimizer: proposer}
+	result, err := s.search(nil, "")
+	if err == nil {
+		err = s.failure
+	}
+	return result, err
 }
 
 func zooExamples(name, kind string) ([]task.Example, error) {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
@@ -33,10 +34,12 @@ func (c *composeCommand) labels(s *composing, modules []string, opened map[strin
 		}
 		fmt.Fprintf(&digests, "%s %s\n", digest, name)
 	}
-	return map[string]string{
+	all := s.optimizer.labels()
+	maps.Copy(all, map[string]string{
 		"base": base, "examples": examples, "modules": digests.String(), "method": c.Method, "backend": s.base.backend, "precision": c.Precision,
 		"objective": fmt.Sprintf("%s %g", objective.Name, objective.Penalty), "holdout": fmt.Sprint(c.Holdout),
-	}, nil
+	})
+	return all, nil
 }
 
 func digestOfFile(path string) (string, error) {
@@ -44,6 +47,10 @@ func digestOfFile(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return digestOfBytes(data), nil
+}
+
+func digestOfBytes(data []byte) string {
 	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
+	return hex.EncodeToString(sum[:])
 }

@@ -25,7 +25,9 @@ type commands struct {
 	Inspect   inspectCommand   `cmd:"" help:"Say what a folder is, and what of it would be refused and why."`
 	Doctor    doctorCommand    `cmd:"" help:"Test and measure the backends of this machine."`
 	Demo      demoCommand      `cmd:"" help:"Compose for the unseen tasks of the built-in zoo."`
+	Bench     benchCommand     `cmd:"" help:"Measure optimizers against one another."`
 	Evaluator evaluatorCommand `cmd:"" hidden:""`
+	Sandbox   sandboxCommand   `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -30,7 +30,7 @@ func (c *composeCommand) writeReport(s *composing, out *composeOutput) error {
 		Title: strings.TrimSuffix(strings.TrimSuffix(filepath.Base(c.Examples), ".jsonl"), ".few"), Result: out.Result, Command: out.Command,
 		Sections: []report.Section{
 			{Title: "Settings", Facts: []report.Fact{
-				{Name: "Method", Value: c.Method}, {Name: "Optimizer", Value: c.Optimizer}, {Name: "Seed", Value: fmt.Sprint(c.Seed)},
+				{Name: "Method", Value: c.Method}, {Name: "Optimizer", Value: s.optimizer.describe()}, {Name: "Seed", Value: fmt.Sprint(c.Seed)},
 				{Name: "Objective", Value: fmt.Sprintf("%s, penalty %g", objective.Name, objective.Penalty)},
 				{Name: "Budget", Value: fmt.Sprintf("%d evaluations, at most %d at once", c.Budget, c.Batch)},
 			}},

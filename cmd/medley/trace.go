@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"slices"
 
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/search"
@@ -76,7 +77,9 @@ func same(got, want search.TraceHeader) error {
 	if got.Optimizer != want.Optimizer {
 		return refuse("the optimizer")
 	}
-	for name := range maps.Keys(want.Labels) {
+	all := maps.Clone(want.Labels)
+	maps.Copy(all, got.Labels)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if got.Labels[name] != want.Labels[name] {
 			return refuse(name)
 		}

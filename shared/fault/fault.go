@@ -1,10 +1,7 @@
 // Package fault gives every error three parts: a code for machines, a sentence for people, and a cause for operators.
 package fault
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // Code classifies an error for programs. The set is closed: transports map each code to one status.
 type Code string
@@ -39,12 +36,12 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 // New makes an error about field, which may be empty.
 func New(code Code, field, format string, args ...any) error {
-	return &Error{Code: code, Field: field, Message: fmt.Sprintf(format, args...)}
+	return &Error{Code: code, Field: field, Message: sprintf(format, args...)}
 }
 
 // Wrap makes an error about field caused by cause.
 func Wrap(cause error, code Code, field, format string, args ...any) error {
-	return &Error{Code: code, Field: field, Message: fmt.Sprintf(format, args...), Cause: cause}
+	return &Error{Code: code, Field: field, Message: sprintf(format, args...), Cause: cause}
 }
 
 // In prefixes the field of err with the place it was found in ("adapter french"), keeping its code.
@@ -52,9 +49,9 @@ func In(place string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var e *Error
-	if !errors.As(err, &e) {
-		return fmt.Errorf("%s: %w", place, err)
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return &located{place, err}
 	}
 	field := place
 	if e.Field != "" {
@@ -63,13 +60,22 @@ func In(place string, err error) error {
 	return &Error{Code: e.Code, Field: field, Message: e.Message, Cause: err}
 }
 
+// located is an error of another kind with the place it was found in.
+type located struct {
+	place string
+	error
+}
+
+func (l *located) Error() string { return l.place + ": " + l.error.Error() }
+
+func (l *located) Unwrap() error { return l.error }
+
 // CodeOf returns the code of err, Internal for errors of other kinds and "" for nil.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
 	return Internal

@@ -1,3 +1,5 @@
+//go:build !wasip1
+
 package search
 
 import (
@@ -7,6 +9,13 @@ import (
 
 	"github.com/medley-lora/medley/shared/fault"
 )
+
+// Evaluator scores candidates.
+type Evaluator interface {
+	// Evaluate returns one score per candidate, in order. A candidate whose evaluation fails gets a NaN objective; an
+	// error means that no candidate could be scored (or that ctx ended).
+	Evaluate(ctx context.Context, x [][]float64) ([]Score, error)
+}
 
 // Evaluation is one scored candidate, as a run reports and a trace records it.
 type Evaluation struct {
@@ -75,14 +84,14 @@ type run struct {
 	seen   []Evaluation
 }
 
-func (r *run) loop(ctx context.Context) (stopped string, err error) {
+func (r *run) loop(ctx context.Context) (reason string, err error) {
 	for len(r.seen) < r.problem.Budget {
 		if ctx.Err() != nil {
 			return StoppedCanceled, nil
 		}
 		x, err := r.ask(min(r.problem.Batch, r.problem.Budget-len(r.seen)))
 		if err != nil {
-			return "", err
+			return stopped(ctx, err)
 		}
 		if len(x) == 0 {
 			if len(r.options.Replay) > len(r.seen) {
@@ -96,21 +105,26 @@ func (r *run) loop(ctx context.Context) (stopped string, err error) {
 		}
 		if !replayed {
 			if scores, err = r.evaluate(ctx, x); err != nil {
-				if ctx.Err() != nil {
-					return StoppedCanceled, nil
-				}
-				return "", err
+				return stopped(ctx, err)
 			}
 		}
 		r.record(x, scores, replayed)
 		if err := r.optimizer.Tell(x, scores); err != nil {
-			return "", err
+			return stopped(ctx, err)
 		}
 	}
 	if len(r.options.Replay) > len(r.seen) {
 		return "", otherSearch(len(r.seen) + 1)
 	}
 	return StoppedBudget, nil
+}
+
+// stopped tells the end of ctx from another error.
+func stopped(ctx context.Context, err error) (reason string, failure error) {
+	if ctx.Err() != nil {
+		return StoppedCanceled, nil
+	}
+	return "", err
 }
 
 // ask returns candidates that can be evaluated: finite, of the right length, within the bounds.

@@ -1,3 +1,5 @@
+//go:build !wasip1
+
 package search
 
 import (
@@ -162,6 +164,45 @@ func TestRunCanceled(t *testing.T) {
 				t.Errorf("error %v, expected canceled", err)
 			}
 			if after == 1 && (err != nil || result.Score.Objective != 2) {
+				t.Errorf("%+v, %v", result, err)
+			}
+		})
+	}
+}
+
+// mortal is an optimizer that the end of the context kills.
+type mortal struct {
+	script
+	ctx           context.Context
+	dies          context.CancelFunc
+	asking, tells int // the call it dies in, from 1; 0 is none
+}
+
+func (m *mortal) Ask(n int) ([][]float64, error) {
+	if m.asking--; m.asking == 0 {
+		m.dies()
+		return nil, m.ctx.Err()
+	}
+	return m.script.Ask(n)
+}
+
+func (m *mortal) Tell(x [][]float64, s []Score) error {
+	if m.tells--; m.tells == 0 {
+		m.dies()
+		return m.ctx.Err()
+	}
+	return m.script.Tell(x, s)
+}
+
+// An optimizer in a sandbox is stopped with the search, and what was scored is the result all the same.
+func TestRunCanceledInOptimizer(t *testing.T) {
+	for name, c := range map[string]struct{ asking, tells, evaluations int }{"asking": {2, 0, 1}, "telling": {0, 2, 2}} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			o := &mortal{script: script{rounds: [][][]float64{{{-1, 0}}, {{0, 0}}, {{1, 0}}}}, ctx: ctx, dies: cancel, asking: c.asking, tells: c.tells}
+			scored := 0
+			result, err := Run(ctx, plane(9, 1), o, sum(&scored), RunOptions{})
+			if err != nil || result.Stopped != StoppedCanceled || result.Evaluations != c.evaluations || result.Score.Objective != -1 {
 				t.Errorf("%+v, %v", result, err)
 			}
 		})

@@ -1,8 +1,8 @@
 // Package search is black-box optimization by ask and tell: a Problem, an Optimizer that proposes candidates for it, an
 // Evaluator that scores them, the Run loop between the two, and the Trace that a run leaves behind.
+//
+// A WebAssembly guest is an optimizer alone: there (wasip1) the package is what an optimizer needs, without the rest's imports.
 package search
-
-import "context"
 
 // Problem is what an optimizer is told before its first candidate.
 type Problem struct {
@@ -37,11 +37,4 @@ type Optimizer interface {
 	// Best returns the candidate to use: the best seen unless the implementation documents another choice. It is nil
 	// before the first finite score.
 	Best() []float64
-}
-
-// Evaluator scores candidates.
-type Evaluator interface {
-	// Evaluate returns one score per candidate, in order. A candidate whose evaluation fails gets a NaN objective; an
-	// error means that no candidate could be scored (or that ctx ended).
-	Evaluate(ctx context.Context, x [][]float64) ([]Score, error)
 }

@@ -59,7 +59,7 @@ func TestVectors(t *testing.T) {
 		t.Fatalf("%d cases for %d algorithms", len(v.Cases), want)
 	}
 	for _, c := range v.Cases {
-		if want := guesttest.Small().Budget / guesttest.Small().Batch; len(c.Rounds) <= want {
+		if want := guesttest.Small().Budget / guesttest.Small().Batch; len(c.Rounds) <= want && c.Name != "zero" { // which has converged after one
 			t.Errorf("%s: %d rounds, want more than %d", c.Name, len(c.Rounds), want)
 		}
 		c.Replay(t, start(t, m, c.Config.Options["optimizer"], guesttest.Small()))

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
@@ -44,8 +46,9 @@ func cause(err error) error {
 // entry is the cache of one module: wazero's own files in a folder of the module's hash, each with its SHA-256 beside it. wazero checks
 // the machine code by CRC-32 and the offsets into it not at all, and a wrong offset ends the process.
 type entry struct {
-	dir   string
-	cache wazero.CompilationCache
+	dir    string
+	cache  wazero.CompilationCache
+	sealed map[string]bool // paths of the files whose sum is right
 }
 
 const sumSuffix = ".sha256"
@@ -54,12 +57,14 @@ const sumSuffix = ".sha256"
 // files appear whole, by rename, and one that is removed too early is compiled again.
 func openEntry(root string, wasm []byte) (*entry, error) {
 	hash := sha256.Sum256(wasm)
-	e := &entry{dir: filepath.Join(root, hex.EncodeToString(hash[:]))}
+	e := &entry{dir: filepath.Join(root, hex.EncodeToString(hash[:])), sealed: map[string]bool{}}
 	err := e.walk(func(path, sum string) {
 		want, err := os.ReadFile(path + sumSuffix)
 		if err != nil || string(want) != sum {
 			os.Remove(path)
+			return
 		}
+		e.sealed[path] = true
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -70,12 +75,38 @@ func openEntry(root string, wasm []byte) (*entry, error) {
 
 // seal writes the sums of what is new. An error costs the next run the time to compile.
 func (e *entry) seal() {
+	anew := false
 	_ = e.walk(func(path, sum string) {
-		if old, err := os.ReadFile(path + sumSuffix); err == nil && string(old) == sum {
-			return
-		}
 		writeFile(path+sumSuffix, sum)
+		anew = true
 	})
+	if anew {
+		prune(filepath.Dir(e.dir))
+	}
+}
+
+// keptModules is how many modules a cache holds, of some megabytes each: every version of a program brings a new one.
+const keptModules = 16
+
+// prune removes the modules that were compiled first. One that is in use has been read already.
+func prune(root string) {
+	entries, err := os.ReadDir(root)
+	if err != nil || len(entries) <= keptModules {
+		return
+	}
+	age := func(d fs.DirEntry) int64 {
+		info, err := d.Info()
+		if err != nil {
+			return 0 // another process has just removed it
+		}
+		return info.ModTime().UnixNano()
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(age(b), age(a)) })
+	for _, d := range entries[keptModules:] {
+		if name, err := hex.DecodeString(d.Name()); d.IsDir() && err == nil && len(name) == sha256.Size { // ours
+			os.RemoveAll(filepath.Join(root, d.Name()))
+		}
+	}
 }
 
 // writeFile makes a file appear whole, or not at all.
@@ -93,13 +124,13 @@ func writeFile(path, text string) {
 	}
 }
 
-// walk visits the compiled files with the hex SHA-256 of each.
+// walk visits the compiled files that are not known to be sealed, with the hex SHA-256 of each.
 func (e *entry) walk(visit func(path, sum string)) error {
 	return filepath.WalkDir(e.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if !d.Type().IsRegular() || strings.HasSuffix(path, sumSuffix) || strings.HasSuffix(path, ".tmp") {
+		if !d.Type().IsRegular() || strings.HasSuffix(path, sumSuffix) || strings.HasSuffix(path, ".tmp") || e.sealed[path] {
 			return nil
 		}
 		content, err := os.ReadFile(path)

@@ -3,6 +3,7 @@ package host_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/wasm/host"
@@ -140,6 +142,38 @@ func TestCacheBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	compileAndAsk(t, dir)
+}
+
+// A cache keeps the newest modules, and what is not its own.
+func TestCachePruned(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	if err := os.MkdirAll(filepath.Join(dir, "not ours"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour)
+	for i := range 40 {
+		entry := filepath.Join(dir, fmt.Sprintf("%064x", i))
+		if err := errors.Join(os.Mkdir(entry, 0o700), os.Chtimes(entry, old, old.Add(time.Duration(i)*time.Second))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chtimes(filepath.Join(dir, "not ours"), old, old.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	compileAndAsk(t, dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 16+1 {
+		t.Fatalf("%d entries are left, error %v", len(entries), err)
+	}
+	for _, name := range []string{"not ours", fmt.Sprintf("%064x", 39), fmt.Sprintf("%064x", 25)} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Errorf("%s was removed", name)
+		}
+	}
+	made := len(files(t, dir))
+	if compileAndAsk(t, dir); made != 2 || len(files(t, dir)) != made {
+		t.Errorf("the new module has %d files, and then %d", made, len(files(t, dir)))
+	}
 }
 
 func TestCacheRefused(t *testing.T) {

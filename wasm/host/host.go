@@ -48,13 +48,22 @@ type Limits struct {
 	TextBytes     int // of opt_info and of opt_last_error
 }
 
-// DefaultLimits leaves a Go guest of ordinary size four times what it needs.
+// DefaultLimits are for uploads. They leave a Go guest of ordinary size four times what it needs.
 func DefaultLimits() Limits {
 	return Limits{
 		MemoryPages: 256, Call: 2 * time.Second, Start: 2 * time.Second, Compile: 30 * time.Second, CPU: 10 * time.Minute,
 		ModuleBytes: 16 << 20, Functions: 50_000, FunctionBytes: 256 << 10, Locals: 2000, TableElements: 100_000, Tables: 4, Items: 100_000,
 		CallDepth: 2000, LogBytes: 4 << 10, TextBytes: 4 << 10,
 	}
+}
+
+// TrustedLimits are for Options.Trusted. Nobody's malice has to be bounded there, but whatever a native optimizer could do has to fit: a
+// thousand weights want more than 16 MiB, and a round with them takes many seconds where the machine is slow, busy or known to wazero's
+// interpreter alone.
+func TrustedLimits() Limits {
+	l := DefaultLimits()
+	l.MemoryPages, l.Call, l.Start = 1<<14, 10*time.Minute, time.Minute
+	return l
 }
 
 func (l Limits) withDefaults() Limits {
@@ -86,6 +95,9 @@ type Options struct {
 	// Guard looks at the clock and at the depth of the stack on every call inside the guest, at about a microsecond each. Without it a
 	// guest that recurses without a loop runs past its time, and may use 400 MB of stack.
 	Guard bool
+	// Trusted runs a guest that comes with the program, such as package wasm/guest. Its loops are not watched, which makes it several
+	// times as fast, but a call ends when it ends, over its limit or canceled; and should Go collect garbage, the program waits for it.
+	Trusted bool
 
 	reserve bool // take the memory of an instance at once, so that it does not grow later
 }

@@ -147,7 +147,7 @@ func (m *Module) compileIn(ctx context.Context, clean []byte, cache wazero.Compi
 		config = wazero.NewRuntimeConfigInterpreter()
 	}
 	config = config.WithCoreFeatures(api.CoreFeaturesV2).WithMemoryLimitPages(m.options.Limits.MemoryPages).
-		WithMemoryCapacityFromMax(m.options.reserve).WithCloseOnContextDone(true).WithDebugInfoEnabled(false)
+		WithMemoryCapacityFromMax(m.options.reserve).WithCloseOnContextDone(!m.options.Trusted).WithDebugInfoEnabled(false)
 	if cache != nil {
 		config = config.WithCompilationCache(cache)
 	}

@@ -33,11 +33,13 @@ type gntr struct {
 
 	planned bool
 	queue   [][]float64 // weights of the round under way still to be asked for
+	climb   *climb      // the design, if it is not the modules alone
 	paired  bool        // the batch with pairs was asked
 
 	outputs outputs
 	read    int           // log-probabilities per score that outputs is made for; 0 before the first
 	seen    []observation // succeeded
+	from    int           // of seen, the first of the present search: those before it were given up
 	failed  [][]float64   // coordinates of failed evaluations
 	known   *gp           // the model whose hyperparameters hold until there are refit·chosen points
 	chosen  int
@@ -72,16 +74,14 @@ const (
 	patience     = 2    // rounds in a row without a gain that end a search on few examples
 )
 
-func newGNTR(p search.Problem) (search.Optimizer, error) {
-	g := &gntr{ledger: newLedger(p), radius: firstRadius, meanF: math.NaN(), unit: 1, scale: make([]float64, p.Dim), l1: make([]float64, p.Dim)}
-	for i := range g.scale {
-		g.scale[i] = (p.Upper[i] - p.Lower[i]) / 3
-		if g.scale[i] == 0 {
-			g.scale[i] = 1 // a fixed weight
-		}
-		g.l1[i] = p.L1 * g.scale[i]
+func newGNTR(p search.Problem) (search.Optimizer, error) { return makeGNTR(p), nil }
+
+func makeGNTR(p search.Problem) *gntr {
+	g := &gntr{ledger: newLedger(p), radius: firstRadius, meanF: math.NaN(), unit: 1, scale: thirds(p), l1: make([]float64, p.Dim)}
+	for i, s := range g.scale {
+		g.l1[i] = p.L1 * s
 	}
-	return g, nil
+	return g
 }
 
 // Ask returns at most n candidates: fewer in the rounds of the model, which learns between them.
@@ -90,7 +90,13 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 	if err != nil || k == 0 {
 		return nil, err
 	}
-	if !g.planned {
+	if g.climb != nil {
+		k = min(k, g.climb.width)
+	}
+	switch {
+	case g.climb != nil && len(g.queue) == 0:
+		g.queue = g.ascend(k)
+	case g.climb == nil && !g.planned:
 		g.plan()
 	}
 	if len(g.queue) == 0 {
@@ -192,19 +198,26 @@ func (g *gntr) Best() []float64 {
 
 // resize adapts the trust region to what a batch found: a single candidate says less than a batch, so it moves less.
 func (g *gntr) resize(r round) {
-	won := g.bestF < r.best
-	if g.idle++; g.nats(r.best-g.bestF) >= 1 {
+	centre, _ := g.centre()
+	won := centre.objective < r.best
+	if g.idle++; g.nats(r.best-centre.objective) >= 1 {
 		g.idle = 0
 	}
 	switch {
 	case won && r.size > 1:
-		g.radius = 1.1 * maxDistance(g.coordinates(g.best), r.centre)
+		g.radius = 1.1 * maxDistance(centre.x, r.centre)
 	case won:
 		g.radius *= 1.5
 	case r.size > 1:
 		g.radius *= 0.6
 	default:
 		g.radius *= 0.7
+	}
+	if g.climb != nil {
+		g.climb.lost = !won && (!g.climb.lost || r.size > 1)
+	}
+	if g.climb != nil && g.radius < leastRadius {
+		g.restart()
 	}
 	g.radius = min(max(g.radius, leastRadius), mostRadius)
 }
@@ -216,7 +229,7 @@ func (g *gntr) batch(k int) [][]float64 {
 		return g.weights(g.fill(nil, k, nil, 0))
 	}
 	g.active = g.promising()
-	g.round = &round{centre: centre.x, best: g.bestF, size: k}
+	g.round = &round{centre: centre.x, best: centre.objective, size: k}
 	model := g.model(centre)
 	var batch [][]float64
 	if !g.paired && k > 1 {
@@ -230,7 +243,10 @@ func (g *gntr) batch(k int) [][]float64 {
 			radius *= spread(i, n)
 		}
 		x := start
-		if model != nil {
+		switch {
+		case model != nil && g.climb != nil && g.climb.lost && i == n-1:
+			x = g.geometry(model, centre.x, g.radius)
+		case model != nil:
 			x = g.step(model, centre.x, start, radius)
 			start = x
 		}

@@ -49,16 +49,17 @@ func (g *gntr) box(x []float64, radius float64) (lower, upper []float64) {
 
 // centre returns the observation of the best point.
 func (g *gntr) centre() (observation, bool) {
+	here := g.seen[g.from:]
+	if len(here) == 0 {
+		return observation{}, false
+	}
 	best := 0
-	for i, o := range g.seen {
-		if o.objective < g.seen[best].objective {
+	for i, o := range here {
+		if o.objective < here[best].objective {
 			best = i
 		}
 	}
-	if len(g.seen) == 0 {
-		return observation{}, false
-	}
-	return g.seen[best], true
+	return here[best], true
 }
 
 // model returns the surrogate around centre, choosing hyperparameters only once the data has grown.
@@ -95,7 +96,7 @@ func (g *gntr) step(m *surrogate, centre, start []float64, radius float64) []flo
 }
 
 // overfits says whether the lowest objective is to be distrusted: the objective is known to be that of a few examples.
-func (g *gntr) overfits() bool { return len(g.problem.Groups) > 0 && g.read > 0 }
+func (g *gntr) overfits() bool { return len(g.problem.Groups) > 0 }
 
 // singles returns the observations of zero and of modules alone, the best first.
 func (g *gntr) singles() []observation {
@@ -133,7 +134,13 @@ func (g *gntr) promising() []bool {
 }
 
 // nats turns a difference of objectives into one of the log-likelihood of all target tokens.
-func (g *gntr) nats(difference float64) float64 { return difference / g.unit * float64(g.read) }
+func (g *gntr) nats(difference float64) float64 {
+	tokens := 0
+	for _, n := range g.problem.Groups {
+		tokens += n
+	}
+	return difference / g.unit * float64(tokens)
+}
 
 // average returns the mean of the points, each weighted by its likelihood and prior, as a new candidate; nil if it was tried. Points
 // twenty times less likely than the best are left out (Occam's window; Madigan and Raftery, 1994), lest every module have some weight.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/medley-lora/medley/shared/search"
+	"github.com/medley-lora/medley/wasm/optimizer/synthetic"
 )
 
 // trace runs a search and returns all its evaluations.
@@ -25,9 +26,9 @@ func trace(t *testing.T, p search.Problem, e search.Evaluator) []search.Evaluati
 }
 
 func TestGNTRBeginsWithSingles(t *testing.T) {
-	s := skills(3, 20, 15, 3)
+	s := synthetic.Skills(3, 20, 15, 3)
 	for _, batch := range []int{1, 8, 64} {
-		all := trace(t, s.problem(40, batch, 1), s)
+		all := trace(t, s.Problem(40, batch, 1), s)
 		seen := make([]bool, 21)
 		for _, e := range all[:21] {
 			kind := slices.Index(e.Candidate, 1) + 1 // 0 for the zero vector
@@ -67,8 +68,8 @@ func TestGNTRBeginsWithSingles(t *testing.T) {
 }
 
 func TestGNTRSinglesWithinBounds(t *testing.T) {
-	s := sphere(1, 6)
-	p := s.problem(40, 64, 1)
+	s := synthetic.Sphere(1, 6)
+	p := s.Problem(40, 64, 1)
 	p.Upper = []float64{0.5, 0.5, 0.5, 2, 2, 2}
 	p.Lower[5] = 0.25
 	first := trace(t, p, s)[:7]
@@ -85,9 +86,9 @@ func TestGNTRSinglesWithinBounds(t *testing.T) {
 
 // More modules than the budget has room for: chance picks which are tried alone.
 func TestGNTRManyModules(t *testing.T) {
-	s := sphere(1, 200)
+	s := synthetic.Sphere(1, 200)
 	singles := map[int]bool{}
-	for _, e := range trace(t, s.problem(40, 8, 1), s)[:24] {
+	for _, e := range trace(t, s.Problem(40, 8, 1), s)[:24] {
 		if i := slices.Index(e.Candidate, 1); i >= 0 {
 			singles[i] = true
 		}
@@ -98,8 +99,8 @@ func TestGNTRManyModules(t *testing.T) {
 }
 
 func TestGNTRSkipsWhatItWasTold(t *testing.T) {
-	s := sphere(1, 4)
-	p := s.problem(30, 64, 1)
+	s := synthetic.Sphere(1, 4)
+	p := s.Problem(30, 64, 1)
 	o, err := New("gntr", p)
 	if err != nil {
 		t.Fatal(err)
@@ -124,8 +125,8 @@ func TestGNTRSkipsWhatItWasTold(t *testing.T) {
 
 // Where every weight is fixed there is one candidate.
 func TestGNTRConverges(t *testing.T) {
-	s := sphere(1, 2)
-	p := s.problem(10, 4, 1)
+	s := synthetic.Sphere(1, 2)
+	p := s.Problem(10, 4, 1)
 	p.Lower, p.Upper = []float64{0.5, 0}, []float64{0.5, 0}
 	if all := trace(t, p, s); len(all) != 1 {
 		t.Errorf("%d evaluations of one point", len(all))
@@ -134,8 +135,8 @@ func TestGNTRConverges(t *testing.T) {
 
 // The objectives that an evaluator may hold to the log-probabilities: the model must find out which it is.
 func TestEntropyScale(t *testing.T) {
-	s := linearLogits(1, 8, 12, 10)
-	p := s.problem(40, 8, 1)
+	s := synthetic.Linear(1, 8, 12, 10)
+	p := s.Problem(40, 8, 1)
 	for name, c := range map[string]struct {
 		objective func(search.Score) float64
 		scale     float64 // 0 if log-probabilities are of no use
@@ -174,10 +175,10 @@ func TestEntropyScale(t *testing.T) {
 }
 
 // longAnswers has more tokens than the model has outputs.
-type longAnswers struct{ synthetic }
+type longAnswers struct{ synthetic.Composition }
 
 func (l longAnswers) Evaluate(ctx context.Context, x [][]float64) ([]search.Score, error) {
-	scores, err := l.synthetic.Evaluate(ctx, x)
+	scores, err := l.Composition.Evaluate(ctx, x)
 	for i := range scores {
 		scores[i].LogProbs = slices.Repeat(scores[i].LogProbs, 100)
 	}
@@ -185,8 +186,8 @@ func (l longAnswers) Evaluate(ctx context.Context, x [][]float64) ([]search.Scor
 }
 
 func TestManyTokensBecomeOneOutputPerExample(t *testing.T) {
-	s := longAnswers{skills(1, 5, 6, 2)}
-	p := s.problem(30, 8, 1)
+	s := longAnswers{synthetic.Skills(1, 5, 6, 2)}
+	p := s.Problem(30, 8, 1)
 	for name, c := range map[string]struct {
 		groups  []int
 		outputs int
@@ -221,8 +222,8 @@ func TestManyTokensBecomeOneOutputPerExample(t *testing.T) {
 func TestGNTRDistrustsLogProbs(t *testing.T) {
 	for name, bad := range map[string]float64{"NaN": math.NaN(), "positive": 3, "-Inf": math.Inf(-1)} {
 		t.Run(name, func(t *testing.T) {
-			s := broken{skills(1, 5, 6, 2), bad}
-			all := trace(t, s.problem(30, 8, 1), s)
+			s := broken{synthetic.Skills(1, 5, 6, 2), bad}
+			all := trace(t, s.Problem(30, 8, 1), s)
 			if len(all) != 30 || !isFinite(all[29].Best) {
 				t.Errorf("%d evaluations, best %v", len(all), all[len(all)-1].Best)
 			}
@@ -231,12 +232,12 @@ func TestGNTRDistrustsLogProbs(t *testing.T) {
 }
 
 type broken struct {
-	synthetic
+	synthetic.Composition
 	value float64
 }
 
 func (b broken) Evaluate(ctx context.Context, x [][]float64) ([]search.Score, error) {
-	scores, err := b.synthetic.Evaluate(ctx, x)
+	scores, err := b.Composition.Evaluate(ctx, x)
 	for i := range scores {
 		if i%2 == 0 {
 			scores[i].LogProbs[0] = b.value
@@ -247,9 +248,9 @@ func (b broken) Evaluate(ctx context.Context, x [][]float64) ([]search.Score, er
 
 // A model of enough points foresees the objective between them, and its gradient is that of its values.
 func TestSurrogate(t *testing.T) {
-	for _, s := range []synthetic{linearLogits(2, 3, 4, 6), withoutLogProbs(linearLogits(2, 3, 4, 6))} {
-		t.Run(s.name, func(t *testing.T) {
-			p := s.problem(120, 30, 1)
+	for _, s := range []synthetic.Composition{synthetic.Linear(2, 3, 4, 6), plainScores(synthetic.Linear(2, 3, 4, 6))} {
+		t.Run(s.Name, func(t *testing.T) {
+			p := s.Problem(120, 30, 1)
 			made, err := newGNTR(p)
 			if err != nil {
 				t.Fatal(err)
@@ -292,8 +293,8 @@ func TestSurrogate(t *testing.T) {
 }
 
 // grouped is a problem that says how many examples its tokens are of.
-func grouped(s synthetic, budget int, groups ...int) search.Problem {
-	p := s.problem(budget, 8, 1)
+func grouped(s synthetic.Composition, budget int, groups ...int) search.Problem {
+	p := s.Problem(budget, 8, 1)
 	p.Groups = groups
 	return p
 }
@@ -301,7 +302,7 @@ func grouped(s synthetic, budget int, groups ...int) search.Problem {
 // TestGNTRMovesFewModules: with few examples only the modules that did best alone move, and pairs are made of them; with as many
 // examples as modules all of them may.
 func TestGNTRMovesFewModules(t *testing.T) {
-	s := skills(3, 20, 15, 3)
+	s := synthetic.Skills(3, 20, 15, 3)
 	moved := func(p search.Problem) (count int, best []int) {
 		all := trace(t, p, s)
 		touched := map[int]bool{}
@@ -334,7 +335,7 @@ func TestGNTRMovesFewModules(t *testing.T) {
 // lower objective.
 func TestGNTREndsWithTheMean(t *testing.T) {
 	for seed := range uint64(6) {
-		s := skills(seed, 20, 15, int(1+seed%3))
+		s := synthetic.Skills(seed, 20, 15, int(1+seed%3))
 		p := grouped(s, 200, 3, 3, 3, 3, 3)
 		o, err := New("gntr", p)
 		if err != nil {
@@ -376,7 +377,7 @@ func TestGNTREndsWithTheMean(t *testing.T) {
 
 // On few examples the candidates are the same, whatever the evaluator takes at once.
 func TestGNTRBatchDoesNotMatter(t *testing.T) {
-	s := skills(3, 20, 15, 3)
+	s := synthetic.Skills(3, 20, 15, 3)
 	p := grouped(s, 60, 3, 3, 3, 3, 3)
 	want := trace(t, p, s)
 	for _, batch := range []int{1, 3, 64} {

@@ -16,7 +16,7 @@ var (
 		{1, 0.2, 0.05, 1}, {1, 0.2, 0.5, 1}, {1, 0.2, 2, 1},
 		{1, 0.02, 2, 2}, {1, 0.2, 2, 2}, {0.1, 0.02, 2, 1},
 	}
-	noises = []float64{1e-4, 1e-2, 1e-1}
+	noises = []float64{1e-6, 1e-4, 1e-2, 1e-1}
 )
 
 func (k kernel) at(product, squaredDistance float64) float64 {

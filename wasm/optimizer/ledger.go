@@ -55,6 +55,17 @@ func (l *ledger) clip(x []float64) {
 
 // settle checks what is told, strikes it off the pending candidates and keeps the best. Nothing changes on an error.
 func (l *ledger) settle(x [][]float64, s []search.Score) error {
+	if err := l.check(x, s); err != nil {
+		return err
+	}
+	for i := range x {
+		l.take(x[i], s[i])
+	}
+	return nil
+}
+
+// check says whether scores s may be told of x.
+func (l *ledger) check(x [][]float64, s []search.Score) error {
 	if len(x) != len(s) {
 		return fault.New(fault.Invalid, "", "told %d candidates with %d scores", len(x), len(s))
 	}
@@ -68,15 +79,19 @@ func (l *ledger) settle(x [][]float64, s []search.Score) error {
 			}
 		}
 	}
-	for i := range x {
-		if j := slices.IndexFunc(l.pending, func(p []float64) bool { return slices.Equal(p, x[i]) }); j >= 0 {
-			l.pending = slices.Delete(l.pending, j, j+1)
-		}
-		if f := s[i].Objective; isFinite(f) && (l.best == nil || f < l.bestF) {
-			l.best, l.bestF = slices.Clone(x[i]), f
-		}
-	}
 	return nil
+}
+
+// take notes one checked answer, and says whether it was asked for.
+func (l *ledger) take(x []float64, s search.Score) (asked bool) {
+	if i := slices.IndexFunc(l.pending, func(p []float64) bool { return slices.Equal(p, x) }); i >= 0 {
+		l.pending = slices.Delete(l.pending, i, i+1)
+		asked = true
+	}
+	if f := s.Objective; isFinite(f) && (l.best == nil || f < l.bestF) {
+		l.best, l.bestF = slices.Clone(x), f
+	}
+	return asked
 }
 
 // Best returns the candidate with the lowest finite objective told, the first of equals.

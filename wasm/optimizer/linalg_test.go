@@ -3,6 +3,7 @@ package optimizer
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -83,5 +84,26 @@ func TestMinimise(t *testing.T) {
 	}
 	if want := 0.0625 + 0.01 + 4 + 0.5*2.75; math.Abs(value-want) > 1e-6 {
 		t.Errorf("value %v, expected %v", value, want)
+	}
+}
+
+// The sums of the unrolled loops are, bit for bit, those of plain ones.
+func TestPlainOrder(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 4))
+	for n := range 35 {
+		rows := gaussians(r, 3, n, 1)
+		a, b, y := rows[0], rows[1], rows[2]
+		product, distance, farthest, sum := 0.0, 0.0, 0.0, make([]float64, n)
+		for i := range n {
+			d := a[i] - b[i]
+			product += float64(a[i] * b[i])
+			distance += float64(d * d)
+			farthest = max(farthest, math.Abs(d))
+			sum[i] = y[i] + float64(0.3*a[i])
+		}
+		axpy(0.3, a, y)
+		if dot(a, b) != product || squaredDistance(a, b) != distance || maxDistance(a, b) != farthest || !slices.Equal(y, sum) {
+			t.Errorf("%d: the sums differ", n)
+		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Default is the algorithm to use when there is no reason for another.
-const Default = "gntr"
+const Default = "auto"
 
 // Algorithm is a name for New and what stands behind it, in one line.
 type Algorithm struct{ Name, Summary string }
@@ -23,9 +23,15 @@ type entry struct {
 }
 
 var algorithms = []entry{
+	{Algorithm{"auto", "x"}, newAuto},
 	{Algorithm{"gntr", "single modules first, then a Gaussian-process trust region on log-probabilities, in batches; on few examples it stops when they tell no more and ends with the mean of its points (default)"}, newGNTR},
 	{Algorithm{"cobyla", "linear trust region as LoraHub ran it through nevergrad's NGOpt, one candidate at a time"}, newCOBYLA},
+	{Algorithm{"coord", "one weight at a time by steps that grow and turn, several at once in batches"}, newCoord},
+	{Algorithm{"es", "evolution strategy (1+λ) with the one-fifth rule, the simplest that adapts"}, newES},
+	{Algorithm{"cma", "evolution strategy with covariance matrix adaptation, for thousands of evaluations"}, newCMA},
+	{Algorithm{"sep-cma", "the same with a diagonal covariance, for hundreds of weights"}, newSeparableCMA},
 	{Algorithm{"random", "uniform within the bounds, a control"}, newRandom},
+	{Algorithm{"zero", "zero weights alone, a control"}, newZero},
 }
 
 // Algorithms lists what New makes, the default first.

@@ -25,10 +25,59 @@ func (r *random) Ask(n int) ([][]float64, error) {
 
 func (r *random) Tell(x [][]float64, s []search.Score) error { return r.settle(x, s) }
 
+// zero asks for the base model alone, every weight at 0 or as near to it as the bounds allow, until that is scored: the control
+// that composing at all has to beat.
+type zero struct {
+	ledger
+	scored bool
+}
+
+func newZero(p search.Problem) (search.Optimizer, error) { return &zero{ledger: newLedger(p)}, nil }
+
+func (z *zero) Ask(n int) ([][]float64, error) {
+	if k, err := z.room(n); err != nil || k == 0 || z.scored {
+		return nil, err
+	}
+	return z.propose(make([]float64, z.problem.Dim)), nil
+}
+
+func (z *zero) Tell(x [][]float64, s []search.Score) error {
+	if err := z.check(x, s); err != nil {
+		return err
+	}
+	for i := range x {
+		if z.take(x[i], s[i]) && isFinite(s[i].Objective) {
+			z.scored = true
+		}
+	}
+	return nil
+}
+
 // uniform fills x with a point of the box.
 func (l *ledger) uniform(x []float64) {
 	for i := range x {
 		lower, upper := l.problem.Lower[i], l.problem.Upper[i]
 		x[i] = lower + float64(l.rng.Float64()*(upper-lower))
 	}
+}
+
+// splitMix is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): a generator of three
+// lines in any language.
+type splitMix uint64
+
+func (s *splitMix) next() uint64 {
+	*s += 0x9e3779b97f4a7c15
+	z := uint64(*s)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// normal returns the sum of twelve uniform numbers less 6, of mean 0 and variance 1: near enough to a Gaussian, and without a logarithm.
+func (s *splitMix) normal() float64 {
+	sum := -6.0
+	for range 12 {
+		sum += float64(s.next()>>11) / (1 << 53)
+	}
+	return sum
 }
