@@ -18,8 +18,7 @@
 enum {
 	PANEL = 32,         // columns of a packed weight panel
 	BLOCK_ROWS = 192,   // most rows of one task of a product; its packed rows stay in L2
-	DEEP = 1024,        // longest k that a product walks in one go
-	DEPTH = 512,        // longer ones are cut into lengths of this
+	DEEP = 1024,        // longest k that a product walks in one go; longer ones are cut
 	WIDENED = 256,      // rows of a narrow panel turned into f32 at a time; they stay in L1
 	RANK_GROUP = 512,   // most hidden columns of an update computed at a time
 	MAX_BLOCKS = 64,    // most modules expanded at a time

@@ -39,9 +39,11 @@ static void project(const part *s, const medley_term *t, int64_t first, int64_t 
 			all_dots(s->x + r * k, k, height, a, k, n, k, weight, to, 1, height);
 			continue;
 		}
-		for (int64_t c = 0; c < n; c++) {
-			for (int64_t j = 0; j < height; j++) *to++ = weight * a[c * k + s->column + r + j];
+		const float *from = a + s->column + r;
+		for (int64_t c = 0; c < n - 1; c++, from += k, to += height) { // whole vectors; the next column overwrites what they spill
+			for (int64_t j = 0; j < height; j += VL) store(to + j, weight * load(from + j));
 		}
+		for (int64_t j = 0; j < height; j++) to[j] = weight * from[j];
 	}
 }
 

@@ -82,7 +82,7 @@ INLINE void pack_tile(const float *x, int64_t stride, int64_t rows, int64_t k, f
 // wide_product computes in f32. Narrow weights are turned into f32, one panel at a time for all the rows.
 static void wide_product(const medley_product *p) {
 	int narrow = p->storage != FLOAT32;
-	int64_t whole = p->in <= DEEP ? p->in : DEPTH, depth = narrow ? WIDENED : whole, count = tile_count(p->rows);
+	int64_t whole = DEEP, depth = narrow ? WIDENED : whole, count = tile_count(p->rows);
 	float *widened = p->packed, *packed = p->packed + WIDENED * PANEL;
 	for (int64_t k = 0; k < p->in; k += depth) {
 		int64_t first = k / whole * whole, length = medley_min(whole, p->in - first), n = medley_min(depth, first + length - k);
