@@ -39,11 +39,14 @@ static void project(const part *s, const medley_term *t, int64_t first, int64_t 
 			all_dots(s->x + r * k, k, height, a, k, n, k, weight, to, 1, height);
 			continue;
 		}
-		const float *from = a + s->column + r;
-		for (int64_t c = 0; c < n - 1; c++, from += k, to += height) { // whole vectors; the next column overwrites what they spill
+		// Whole vectors, as long as the next columns overwrite what they spill.
+		const float *from = a + s->column + r, *end = to + n * height;
+		for (; end - to >= medley_max(height, VL) + VL; from += k, to += height) {
 			for (int64_t j = 0; j < height; j += VL) store(to + j, weight * load(from + j));
 		}
-		for (int64_t j = 0; j < height; j++) to[j] = weight * from[j];
+		for (; to < end; from += k, to += height) {
+			for (int64_t j = 0; j < height; j++) to[j] = weight * from[j];
+		}
 	}
 }
 
