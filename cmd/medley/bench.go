@@ -56,6 +56,7 @@ func (c *benchOptimizersCommand) Run(a *app) error {
 	}
 	r := c.summarize(runs, contenders)
 	r.Backend, r.Seconds, r.Complete = suite.base.reason, time.Since(start).Seconds(), a.ctx.Err() == nil
+	r.Command = commandLine(a.args)
 	if c.JSON {
 		err = a.printJSON(r)
 	} else {
@@ -74,9 +75,6 @@ func (c *benchOptimizersCommand) check() error {
 	if c.LeaveOneOut {
 		c.Family = []string{zooFamily} // a synthetic problem has no examples
 	}
-	if c.Quick {
-		c.Draws, c.Budget, c.Batch = 1, []int{40}, []int{8}
-	}
 	for flag, values := range map[string][]int{"--budget": c.Budget, "--batch": c.Batch, "--draws": {c.Draws}, "--seeds": {c.Seeds}} {
 		for _, v := range values {
 			if v < 1 || v > 10_000 {
@@ -93,6 +91,9 @@ func (c *benchOptimizersCommand) check() error {
 		if !(optimizerFlags{Optimizer: path}).isPlugin() {
 			return fault.New(fault.Invalid, "--plugin", "%q is not a file that ends in .wasm", path)
 		}
+	}
+	if c.Quick {
+		c.Draws, c.Budget, c.Batch = 1, []int{40}, []int{8}
 	}
 	return nil
 }

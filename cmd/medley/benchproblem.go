@@ -237,7 +237,7 @@ func (p *benchProblem) finish(ctx context.Context, runs []benchRun) error {
 		return err
 	}
 	lowest := zero[0].Objective
-	for _, name := range []string{"cma", "coord", "cobyla"} {
+	for _, name := range []string{"coord", "cobyla", "es"} {
 		q := p.at(referenceBudget, 1, 1)
 		o, err := optimizer.New(name, q)
 		if err != nil {

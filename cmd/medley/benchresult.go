@@ -20,6 +20,9 @@ type benchResult struct {
 	Backend  string      `json:"backend"`
 	Seconds  float64     `json:"seconds"`
 	Complete bool        `json:"complete"` // false after Ctrl-C
+	Command  string      `json:"command"`
+
+	order []string // lines of the figures, the default first
 }
 
 // benchCell ranks the contenders on one family with one budget and batch: by accuracy on the zoo, else by regret.
@@ -58,6 +61,11 @@ type estimate struct {
 
 func (c *benchOptimizersCommand) summarize(runs []benchRun, contenders []contender) *benchResult {
 	r := &benchResult{Measured: c.title(), Default: contenders[0].name, Runs: runs}
+	for _, k := range contenders {
+		if k.name != "zero" && k.name != bestSingle { // they would be mere points
+			r.order = append(r.order, k.name)
+		}
+	}
 	for _, family := range []string{zooFamily, syntheticFamily} {
 		for _, budget := range c.Budget {
 			for _, batch := range c.Batch {

@@ -39,7 +39,7 @@ func (c *benchOptimizersCommand) contenders(ctx context.Context) (all []contende
 		all = append(all, contender{name: plainDefault, plain: true, start: builtIn(optimizer.Default)})
 	}
 	if len(c.Optimizer) == 0 {
-		all = append(all, contender{name: bestSingle, start: func(_ context.Context, p search.Problem) (search.Optimizer, error) { return &singles{problem: p}, nil }})
+		all = append(all, contender{name: bestSingle, start: startSingles})
 	}
 	for _, path := range c.Plugin {
 		o, err := optimizerFlags{Optimizer: path}.open(ctx, drawnModules)
@@ -158,6 +158,10 @@ type singles struct {
 	asked   int
 	best    []float64
 	lowest  float64
+}
+
+func startSingles(_ context.Context, p search.Problem) (search.Optimizer, error) {
+	return &singles{problem: p}, nil
 }
 
 func (s *singles) Ask(n int) ([][]float64, error) {

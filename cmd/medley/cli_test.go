@@ -164,7 +164,8 @@ func flagsOf(command reflect.Type) []string {
 			continue
 		}
 		_, positional := f.Tag.Lookup("arg")
-		if _, hidden := f.Tag.Lookup("hidden"); positional || hidden || !f.IsExported() {
+		_, below := f.Tag.Lookup("cmd")
+		if _, hidden := f.Tag.Lookup("hidden"); positional || below || hidden || !f.IsExported() {
 			continue
 		}
 		spelled := ""

@@ -25,7 +25,7 @@ type commands struct {
 	Inspect   inspectCommand   `cmd:"" help:"Say what a folder is, and what of it would be refused and why."`
 	Doctor    doctorCommand    `cmd:"" help:"Test and measure the backends of this machine."`
 	Demo      demoCommand      `cmd:"" help:"Compose for the unseen tasks of the built-in zoo."`
-	Bench     benchCommand     `cmd:"" help:"Measure optimizers against one another."`
+	Bench     benchCommand     `cmd:"" help:"Rank optimizers on the built-in zoo's public tasks and on synthetic problems."`
 	Evaluator evaluatorCommand `cmd:"" hidden:""`
 	Sandbox   sandboxCommand   `cmd:"" hidden:""`
 

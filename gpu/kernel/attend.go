@@ -28,12 +28,16 @@ func (Attend) Slots() int { return 8 }
 // KeysAtOnce is how many keys a workgroup scores before it uses them.
 func (k Attend) KeysAtOnce() int { return 4 * k.Slots() }
 
-// Inputs names the tensors that the text reads.
-func (Attend) Inputs() []string { return []string{"q", "k", "v"} }
-
 // Source is the program.
 func (k Attend) Source() device.Source {
-	return source("attend", k, 7, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+	c := constants{
+		"sums": k.Sums, "rows": k.Rows(), "slots": k.Slots(), "keys_at_once": k.KeysAtOnce(),
+		"aligned": k.Aligned, "element": "f32", "unit": "numbers", "head_width": "p.width",
+	}
+	if k.Aligned {
+		c["element"], c["unit"], c["head_width"] = "vec4<f32>", "vec4s", "vectors"
+	}
+	return source("attend", c, 7, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
 }
 
 // AttendSize says what one step of attention covers.

@@ -6,12 +6,9 @@
 package kernel
 
 import (
-	"embed"
 	"encoding/binary"
 	"math"
 	"slices"
-	"strings"
-	"text/template"
 
 	"github.com/medley-lora/medley/gpu/device"
 )
@@ -21,26 +18,9 @@ type Kernel interface {
 	Source() device.Source
 }
 
-//go:embed wgsl/*.wgsl
-var files embed.FS
-
-var programs = template.Must(template.New("").Funcs(template.FuncMap{
-	"add": func(a, b int) int { return a + b },
-	"mul": func(a int, b ...int) int {
-		for _, x := range b {
-			a *= x
-		}
-		return a
-	},
-}).ParseFS(files, "wgsl/*.wgsl"))
-
-// source fills in the text called name with the constants of k.
-func source(name string, k any, parameters int, bindings ...device.Access) device.Source {
-	var text strings.Builder
-	if err := programs.ExecuteTemplate(&text, name+".wgsl", k); err != nil {
-		panic(err) // the text is part of the program, and a test fills in every variant
-	}
-	return device.Source{Name: name, WGSL: text.String(), Bindings: bindings, Parameters: uniform(parameters)}
+// source makes the program of wgsl/name.wgsl.
+func source(name string, c constants, parameters int, bindings ...device.Access) device.Source {
+	return device.Source{Name: name, WGSL: specialise(name, c), Bindings: bindings, Parameters: uniform(parameters)}
 }
 
 // uniform is the size of a uniform block of n numbers.

@@ -10,7 +10,7 @@ type Norm struct{ Lanes int }
 
 // Source is the program.
 func (k Norm) Source() device.Source {
-	return source("norm", k, 4, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+	return source("norm", constants{"lanes": k.Lanes, "sums": k.Sums()}, 4, device.ReadOnly, device.ReadOnly, device.ReadWrite)
 }
 
 // Sums is how many invocations add up the others' shares.
@@ -39,7 +39,7 @@ func (k Gate) Source() device.Source {
 	if k.Gated {
 		bindings = []device.Access{device.ReadOnly, device.ReadOnly, device.ReadWrite}
 	}
-	return source("gate", k, 1, bindings...)
+	return source("gate", constants{"activation": k.Activation, "gated": k.Gated, "lanes": k.Lanes}, 1, bindings...)
 }
 
 // Step does so many vec4s.
@@ -52,7 +52,7 @@ type Rows struct{ Lanes int }
 
 // Source is the program.
 func (k Rows) Source() device.Source {
-	return source("rows", k, 3, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+	return source("rows", constants{"lanes": k.Lanes}, 3, device.ReadOnly, device.ReadOnly, device.ReadWrite)
 }
 
 // Step copies count rows of so many columns, by the pairs from pairs0 of tables.
@@ -68,7 +68,9 @@ func (k Rows) Step(count, columns, pairs0 int) device.Step {
 type Zeros struct{ Lanes int }
 
 // Source is the program.
-func (k Zeros) Source() device.Source { return source("zeros", k, 1, device.ReadWrite) }
+func (k Zeros) Source() device.Source {
+	return source("zeros", constants{"lanes": k.Lanes}, 1, device.ReadWrite)
+}
 
 // Step clears so many vec4s.
 func (k Zeros) Step(vectors int) device.Step {

@@ -115,15 +115,18 @@ func (k Product) bindings() []string {
 	return append(names, "y")
 }
 
-// At is the number of a binding, for the text.
-func (k Product) At(name string) int {
-	names := k.bindings()
-	for i, n := range names {
-		if n == name {
-			return i
-		}
+func (k Product) constants() constants {
+	c := constants{
+		"form": k.Form, "rows": k.Rows, "vectors": k.Vectors, "lanes_x": k.LanesX, "lanes_y": k.LanesY, "lanes": k.Lanes(), "depth": k.Depth(),
+		"tile_rows": k.TileRows(), "tile_vectors": k.TileVectors(), "tile_columns": k.TileColumns(), "loads_x": k.LoadsX(), "loads_w": k.LoadsW(),
+		"storage": k.Storage, "residual": k.Residual, "log_softmax": k.LogSoftmax,
 	}
-	return len(names) // the parameters come last
+	names := k.bindings()
+	for i, name := range names {
+		c["at_"+name] = i
+	}
+	c["at_parameters"] = len(names)
+	return c
 }
 
 // Source is the program.
@@ -134,7 +137,7 @@ func (k Product) Source() device.Source {
 			access[i] = device.ReadWrite
 		}
 	}
-	return source("product", k, 10, access...)
+	return source("product", k.constants(), 10, access...)
 }
 
 // ProductSize says what one step of a product covers.
@@ -184,7 +187,7 @@ type LogSoftmaxEnd struct{ Lanes int }
 
 // Source is the program.
 func (k LogSoftmaxEnd) Source() device.Source {
-	return source("logsoftmax", k, 2, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+	return source("logsoftmax", constants{"lanes": k.Lanes}, 2, device.ReadOnly, device.ReadOnly, device.ReadWrite)
 }
 
 // Step combines so many tiles of so many rows.

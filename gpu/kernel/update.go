@@ -14,6 +14,10 @@ var updateShape = Shape{Rows: 4, LanesX: 8, LanesY: UpdateRows / 4}
 // TileRows is the most rows of an item.
 func (Shape) TileRows() int { return UpdateRows }
 
+func (s Shape) constants() constants {
+	return constants{"rows": s.Rows, "lanes_x": s.LanesX, "lanes_y": s.LanesY, "tile_rows": s.TileRows()}
+}
+
 // Down is wgsl/down.wgsl. Its bindings are x, a, tables, h.
 type Down struct{ Shape }
 
@@ -25,7 +29,7 @@ func (k Down) Blocks() int { return k.LanesX }
 
 // Source is the program.
 func (k Down) Source() device.Source {
-	return source("down", k, 3, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+	return source("down", k.constants(), 3, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
 }
 
 // Step does the items from items0 of tables, for inputs of that many columns.
@@ -45,7 +49,9 @@ type Fold struct{ Shape }
 func NewFold() Fold { return Fold{updateShape} }
 
 // Source is the program.
-func (k Fold) Source() device.Source { return source("fold", k, 2, device.ReadOnly, device.ReadWrite) }
+func (k Fold) Source() device.Source {
+	return source("fold", k.constants(), 2, device.ReadOnly, device.ReadWrite)
+}
 
 // Step does the items from items0 of tables, each of at most so many terms and blocks.
 func (k Fold) Step(items0, items, terms, blocks int) device.Step {
@@ -69,7 +75,9 @@ func NewUp() Up { return Up{updateShape, 2} }
 
 // Source is the program.
 func (k Up) Source() device.Source {
-	return source("up", k, 3, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+	c := k.constants()
+	c["vectors"] = k.Vectors
+	return source("up", c, 3, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
 }
 
 // Step does the items from items0 of tables, at most MaxItems, each of at most so many blocks, for results of that many columns.

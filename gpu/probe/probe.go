@@ -5,7 +5,6 @@ package probe
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/shared/fault"
@@ -50,78 +49,97 @@ type Choice struct {
 	Reports []Report
 }
 
-// Open opens the backend that Choose takes. The caller closes it.
+// Open opens the backend that Choose takes. One that was examined in this process is the one that is returned: what it measured for itself
+// need not be measured again. The caller closes it.
 func Open(ctx context.Context, name string, candidates []Candidate) (backend.Backend, Choice, error) {
-	choice, err := Choose(ctx, name, candidates, false)
+	choice, taken, err := choose(ctx, name, candidates, false)
 	if err != nil {
 		return nil, choice, err
 	}
-	i := slices.IndexFunc(candidates, func(c Candidate) bool { return c.Name == choice.Name })
-	b, err := candidates[i].Open()
+	if taken.backend != nil {
+		return taken.backend, choice, nil
+	}
+	b, err := taken.Open()
 	return b, choice, err
 }
 
 // Choose takes the backend called name, or the best of all for Auto. With all set, every candidate is examined and measured; without it
 // only those that may be taken are, and speed is measured when there are several to choose from.
 func Choose(ctx context.Context, name string, candidates []Candidate, all bool) (Choice, error) {
+	choice, taken, err := choose(ctx, name, candidates, all)
+	if err == nil {
+		taken.close()
+	}
+	return choice, err
+}
+
+// choose is Choose; the subject that it takes is the caller's to close.
+func choose(ctx context.Context, name string, candidates []Candidate, all bool) (Choice, *subject, error) {
 	var looked []Candidate
 	for _, c := range candidates {
 		if all || c.Name == name || name == Auto && !c.LastResort {
 			looked = append(looked, c)
 		}
 	}
-	choice, err := choose(ctx, name, looked, all)
-	if err == nil && choice.Name == "" && name == Auto && !all { // nothing usable: look at the last resorts too
-		choice, err = choose(ctx, name, candidates, false)
+	choice, taken, err := compare(ctx, name, looked, all)
+	if err == nil && taken == nil && name == Auto && !all { // nothing usable: look at the last resorts too
+		choice, taken, err = compare(ctx, name, candidates, false)
 	}
-	if err == nil && choice.Name == "" {
+	if err == nil && taken == nil {
 		err = refusal(name, candidates, choice.Reports)
 	}
-	return choice, err
+	return choice, taken, err
 }
 
-// choose examines the candidates and takes one, if one passes. Speed takes time to measure, so without all it is measured only to
-// tell rivals apart.
-func choose(ctx context.Context, name string, candidates []Candidate, all bool) (Choice, error) {
-	var choice Choice
-	for _, c := range candidates {
-		r, err := examine(ctx, c, all)
-		if err != nil {
-			return choice, err
+// compare examines the candidates and takes one, if one passes; it closes the others. Speed takes time to measure, so without all it is
+// measured only to tell rivals apart.
+func compare(ctx context.Context, name string, candidates []Candidate, all bool) (choice Choice, taken *subject, err error) {
+	subjects := make([]*subject, len(candidates))
+	defer func() {
+		for _, s := range subjects {
+			if s != nil && s != taken {
+				s.close()
+			}
 		}
-		choice.Reports = append(choice.Reports, r)
+	}()
+	for i, c := range candidates {
+		subjects[i] = &subject{Candidate: c}
+		if err := subjects[i].examine(ctx, all); err != nil {
+			return choice, nil, err
+		}
 	}
-	if name == Auto && !all && rivals(choice.Reports) > 1 {
-		for i, r := range choice.Reports {
-			if !r.rival() {
+	if name == Auto && !all && rivals(subjects) > 1 {
+		for _, s := range subjects {
+			if !s.report.rival() {
 				continue
 			}
-			var err error
-			if choice.Reports[i], err = examine(ctx, candidates[i], true); err != nil {
-				return choice, err
+			if err := s.examine(ctx, true); err != nil {
+				return choice, nil, err
 			}
 		}
 	}
-	chosen := -1
-	for i, r := range choice.Reports {
-		if r.Passed && (name == Auto || candidates[i].Name == name) && (chosen < 0 || better(r, choice.Reports[chosen])) {
-			chosen = i
+	for _, s := range subjects {
+		if s.report.Passed && (name == Auto || s.Name == name) && (taken == nil || better(s.report, taken.report)) {
+			taken = s
 		}
 	}
-	if chosen >= 0 {
-		choice.Reports[chosen].Chosen = true
-		choice.Name, choice.Reason = candidates[chosen].Name, reason(name, choice.Reports[chosen], rivals(choice.Reports))
+	if taken != nil {
+		taken.report.Chosen = true
+		choice.Name, choice.Reason = taken.Name, reason(name, taken.report, rivals(subjects))
 	}
-	return choice, nil
+	for _, s := range subjects {
+		choice.Reports = append(choice.Reports, s.report)
+	}
+	return choice, taken, nil
 }
 
 // rival says whether Auto would take the backend for its speed.
 func (r Report) rival() bool { return r.Passed && !r.lastResort }
 
-func rivals(all []Report) int {
+func rivals(all []*subject) int {
 	n := 0
-	for _, r := range all {
-		if r.rival() {
+	for _, s := range all {
+		if s.report.rival() {
 			n++
 		}
 	}
@@ -135,40 +153,54 @@ func better(r, than Report) bool {
 	return r.GFLOPS > than.GFLOPS
 }
 
-// examine tests a candidate. Only the end of ctx is an error; a failing candidate is a report.
-func examine(ctx context.Context, c Candidate, measure bool) (Report, error) {
-	examine := c.Examine
-	if examine == nil {
-		examine = func(ctx context.Context, measure bool) (Report, error) { return openAndTest(ctx, c, measure) }
-	}
-	r, err := examine(ctx, measure)
-	r.lastResort = c.LastResort || r.Software
-	return r, err
+// subject is a candidate under examination.
+type subject struct {
+	Candidate
+	report  Report
+	backend backend.Backend // open, if it passed in this process
 }
 
-func openAndTest(ctx context.Context, c Candidate, measure bool) (Report, error) {
-	r := Report{Name: c.Name}
-	b, err := c.Open()
-	if err != nil {
-		r.Error = err.Error()
-		return r, ctx.Err()
+func (s *subject) close() {
+	if s.backend != nil {
+		s.backend.Close()
 	}
-	defer b.Close()
-	info := b.Info()
-	r.Device, r.Software = info.Device, info.Software
-	r.Worst, err = SelfTest(ctx, b, c.Tolerance)
-	if ctx.Err() != nil {
-		return r, ctx.Err()
+}
+
+// examine tests the candidate, or goes on from an earlier test that did not measure. Only the end of ctx is an error; a failing candidate
+// is a report.
+func (s *subject) examine(ctx context.Context, measure bool) (err error) {
+	if s.Examine != nil {
+		s.report, err = s.Examine(ctx, measure)
+	} else {
+		err = s.examineHere(ctx, measure)
 	}
-	if err != nil {
-		r.Error = err.Error()
-		return r, nil
+	s.report.lastResort = s.LastResort || s.report.Software
+	return err
+}
+
+// examineHere keeps what passes open.
+func (s *subject) examineHere(ctx context.Context, measure bool) error {
+	r := &s.report
+	var err error
+	if s.backend == nil {
+		r.Name = s.Name
+		if s.backend, err = s.Open(); err == nil {
+			info := s.backend.Info()
+			r.Device, r.Software = info.Device, info.Software
+			r.Worst, err = SelfTest(ctx, s.backend, s.Tolerance)
+		}
 	}
-	r.Passed = true
-	if measure {
-		r.GFLOPS, err = speed(ctx, b)
+	if err == nil && measure {
+		r.GFLOPS, err = speed(ctx, s.backend)
 	}
-	return r, err
+	r.Passed = err == nil
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.Error = err.Error()
+	s.close()
+	s.backend = nil
+	return nil
 }
 
 func reason(name string, r Report, rivals int) string {

@@ -112,6 +112,59 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// counted is a backend whose openings and closings are counted.
+type counted struct {
+	backend.Backend
+	open *int
+}
+
+func (c counted) Close() error {
+	*c.open--
+	return c.Backend.Close()
+}
+
+// TestOpenOnce: what was examined is what is handed out, and nothing else stays open.
+func TestOpenOnce(t *testing.T) {
+	opened, open := map[string]int{}, 0
+	count := func(c Candidate) Candidate {
+		inner := c.Open
+		c.Open = func() (backend.Backend, error) {
+			b, err := inner()
+			if err != nil {
+				return nil, err
+			}
+			opened[c.Name]++
+			open++
+			return counted{b, &open}, nil
+		}
+		return c
+	}
+	oracle := candidate("reference", "")
+	oracle.LastResort = true
+	all := []Candidate{count(candidate("a", "")), count(candidate("b", "")), count(candidate("wrong", "wrong")), count(candidate("software", "software")), count(oracle)}
+	b, choice, err := Open(t.Context(), Auto, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if open != 1 {
+		t.Errorf("%d are open", open)
+	}
+	if err := b.Close(); err != nil || open != 0 {
+		t.Errorf("%d are open after it was closed, error %v", open, err)
+	}
+	for _, r := range choice.Reports {
+		if opened[r.Name] != 1 || r.rival() != (r.GFLOPS > 0) {
+			t.Errorf("%s was opened %d times, %g GFLOP/s", r.Name, opened[r.Name], r.GFLOPS)
+		}
+	}
+	if _, err := Choose(t.Context(), Auto, all, true); err != nil || open != 0 {
+		t.Errorf("%d are open after choosing, error %v", open, err)
+	}
+	if _, _, err := Open(t.Context(), Auto, all[2:3]); err == nil || open != 0 {
+		t.Errorf("%d are open after a refusal, error %v", open, err)
+	}
+}
+
 func TestOpenStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

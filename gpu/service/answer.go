@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/shared/wire"
 )
 
 func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) error {
 	s.mu.Lock()
 	n := len(s.sessions)
 	s.mu.Unlock()
-	return reply(w, Health{Status: "ok", Sessions: n})
+	return reply(w, Health{Status: "ok", Sessions: n, Pace: s.pace.now()})
 }
 
 func (s *Server) getBackend(w http.ResponseWriter, r *http.Request) error {
@@ -84,7 +85,7 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 	defer leave()
 	weights := make([][]float64, len(q.Weights))
 	for i, w := range q.Weights {
-		weights[i] = floats(w)
+		weights[i] = wire.Floats(w)
 	}
 	scores, err := h.mixer.Score(ctx, q.Examples, weights)
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 	defer leave()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := &events{lines: json.NewEncoder(w), control: http.NewResponseController(w)}
-	answers, err := h.mixer.Answer(ctx, q.Inputs, floats(q.Weights), q.Sampling.sampling(), engine.AnswerListener{
+	answers, err := h.mixer.Answer(ctx, q.Inputs, wire.Floats(q.Weights), q.Sampling.sampling(), engine.AnswerListener{
 		Text: func(i int, text string) { out.send(event{Input: i, Text: text}) },
 		Done: func(i int) { out.send(event{Input: i, Done: true}) },
 	})
@@ -118,6 +119,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 	case err != nil && out.flushed.IsZero():
 		return err
 	case err != nil:
+		s.inspect(ctx, err)
 		out.send(event{Problem: newProblem(err)})
 		return nil
 	}

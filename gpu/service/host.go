@@ -26,6 +26,7 @@ type Server struct {
 	opening gate // held while the backend or a base is opened, so that each is opened once
 	backend backend.Backend
 	info    Backend
+	pace    pace
 
 	mu       sync.Mutex
 	closed   bool
@@ -65,13 +66,35 @@ func (s *Server) Close() error {
 // use opens the backend if it is not open. The caller holds s.opening.
 func (s *Server) use(ctx context.Context) (backend.Backend, error) {
 	if s.backend == nil {
+		s.pace.count(1)
+		defer s.pace.count(-1)
 		b, reason, err := s.open(ctx)
 		if err != nil {
 			return nil, err
 		}
-		s.backend, s.info = b, newBackend(b.Info(), reason)
+		s.backend, s.info = s.pace.of(b), newBackend(b.Info(), reason)
 	}
 	return s.backend, nil
+}
+
+// lost is the error of a backend that works no more. It is panicked with, because only another process can begin again: see Serve.
+type lost struct{ error }
+
+// inspect looks, after an error that is nobody's mistake, whether the backend still works.
+func (s *Server) inspect(ctx context.Context, err error) {
+	if err == nil || newProblem(err).Code != fault.Internal || s.opening.enter(ctx) != nil {
+		return
+	}
+	b := s.backend
+	s.opening.leave()
+	if b == nil {
+		return
+	}
+	p := b.Begin(context.WithoutCancel(ctx))
+	defer p.End()
+	if _, err := p.Read(p.Zeros(1, 1)); err != nil {
+		panic(lost{err})
+	}
 }
 
 // baseKey says which sessions share a loaded model.

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -54,6 +55,13 @@ var roles = map[string]func(){
 			server.ServeHTTP(w, r)
 		}))
 	},
+	"hangs of scores": func() { serve(serverOn(troubled{reference.New(), func() error { select {} }})) },
+	"slow": func() {
+		serve(serverOn(troubled{reference.New(), func() error { time.Sleep(100 * time.Millisecond); return nil }}))
+	},
+	"lost device": func() {
+		serve(serverOn(troubled{reference.New(), func() error { return errors.New("driver: the device is lost") }}))
+	},
 	"parent": func() { // until it is killed
 		s := service.NewSupervisor(service.SupervisorOptions{
 			Command: func(socket string) *exec.Cmd {
@@ -75,10 +83,37 @@ func serve(h http.Handler) {
 	}
 }
 
-func newServer() *service.Server {
-	return service.NewServer(func(context.Context) (backend.Backend, string, error) {
-		return reference.New(), "it is the only one", nil
-	})
+func newServer() *service.Server { return serverOn(reference.New()) }
+
+func serverOn(b backend.Backend) *service.Server {
+	return service.NewServer(func(context.Context) (backend.Backend, string, error) { return b, "it is the only one", nil })
+}
+
+// troubled is a backend with trouble in each norm and each reading of a pass.
+type troubled struct {
+	backend.Backend
+	trouble func() error
+}
+
+func (b troubled) Begin(ctx context.Context) backend.Pass {
+	return troubledPass{b.Backend.Begin(ctx), b.trouble}
+}
+
+type troubledPass struct {
+	backend.Pass
+	trouble func() error
+}
+
+func (p troubledPass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
+	_ = p.trouble() // an error is Read's to return
+	return p.Pass.Norm(x, gain, eps)
+}
+
+func (p troubledPass) Read(t backend.Tensor) ([]float32, error) {
+	if err := p.trouble(); err != nil {
+		return nil, err
+	}
+	return p.Pass.Read(t)
 }
 
 func TestMain(m *testing.M) {

@@ -1,8 +1,6 @@
 package service
 
 import (
-	"math"
-	"strconv"
 	"strings"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -10,6 +8,7 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/search"
 	"github.com/medley-lora/medley/shared/task"
+	"github.com/medley-lora/medley/shared/wire"
 )
 
 // Folder is a folder on the evaluator's machine and the name that errors call it by.
@@ -66,6 +65,7 @@ func newBackend(i backend.Info, reason string) Backend {
 type Health struct {
 	Status   string `json:"status"` // "ok"
 	Sessions int    `json:"sessions"`
+	Pace     Pace   `json:"pace"`
 }
 
 type openReply struct {
@@ -83,8 +83,8 @@ type tokensReply struct {
 }
 
 type scoreRequest struct {
-	Examples []task.Example `json:"examples"`
-	Weights  [][]number     `json:"weights"`
+	Examples []task.Example  `json:"examples"`
+	Weights  [][]wire.Number `json:"weights"`
 }
 
 type scoreReply struct {
@@ -93,36 +93,36 @@ type scoreReply struct {
 
 // scoreMessage is a search.Score without the objective, which is the caller's.
 type scoreMessage struct {
-	Loss     number   `json:"loss"`
-	Examples []number `json:"examples"`
-	LogProbs []number `json:"log_probs"`
+	Loss     wire.Number   `json:"loss"`
+	Examples []wire.Number `json:"examples"`
+	LogProbs []wire.Number `json:"log_probs"`
 }
 
 func newScoreMessage(s search.Score) scoreMessage {
-	return scoreMessage{Loss: number(s.Loss), Examples: numbers(s.Examples), LogProbs: numbers(s.LogProbs)}
+	return scoreMessage{Loss: wire.Number(s.Loss), Examples: wire.Numbers(s.Examples), LogProbs: wire.Numbers(s.LogProbs)}
 }
 
 func (m scoreMessage) score() search.Score {
-	return search.Score{Loss: float64(m.Loss), Examples: floats(m.Examples), LogProbs: floats(m.LogProbs)}
+	return search.Score{Loss: float64(m.Loss), Examples: wire.Floats(m.Examples), LogProbs: wire.Floats(m.LogProbs)}
 }
 
 type generateRequest struct {
 	Inputs   []string        `json:"inputs"`
-	Weights  []number        `json:"weights"`
+	Weights  []wire.Number   `json:"weights"`
 	Sampling samplingMessage `json:"sampling"`
 }
 
 // samplingMessage is engine.Sampling.
 type samplingMessage struct {
-	MaxTokens   int    `json:"max_tokens,omitempty"`
-	Temperature number `json:"temperature,omitempty"`
-	TopK        int    `json:"top_k,omitempty"`
-	TopP        number `json:"top_p,omitempty"`
-	Seed        uint64 `json:"seed,omitempty,string"` // text, because JSON numbers of other languages hold 53 bits
+	MaxTokens   int         `json:"max_tokens,omitempty"`
+	Temperature wire.Number `json:"temperature,omitempty"`
+	TopK        int         `json:"top_k,omitempty"`
+	TopP        wire.Number `json:"top_p,omitempty"`
+	Seed        uint64      `json:"seed,omitempty,string"` // text, because JSON numbers of other languages hold 53 bits
 }
 
 func newSamplingMessage(s engine.Sampling) samplingMessage {
-	return samplingMessage{s.MaxTokens, number(s.Temperature), s.TopK, number(s.TopP), s.Seed}
+	return samplingMessage{s.MaxTokens, wire.Number(s.Temperature), s.TopK, wire.Number(s.TopP), s.Seed}
 }
 
 func (m samplingMessage) sampling() engine.Sampling {
@@ -152,55 +152,6 @@ type problem struct {
 const problemType = "application/problem+json"
 
 func (p *problem) fault() error { return fault.New(p.Code, p.Field, "%s", p.Detail) }
-
-// number is a float64 that JSON can hold whatever its value: the digits that bring the same float64 back, null for NaN, and the
-// strings "inf" and "-inf", as in a trace.
-type number float64
-
-func (n number) MarshalJSON() ([]byte, error) {
-	switch v := float64(n); {
-	case math.IsNaN(v):
-		return []byte("null"), nil
-	case math.IsInf(v, 1):
-		return []byte(`"inf"`), nil
-	case math.IsInf(v, -1):
-		return []byte(`"-inf"`), nil
-	default:
-		return strconv.AppendFloat(nil, v, 'g', -1, 64), nil
-	}
-}
-
-func (n *number) UnmarshalJSON(data []byte) error {
-	switch s := string(data); s {
-	case "null":
-		*n = number(math.NaN())
-	case `"inf"`:
-		*n = number(math.Inf(1))
-	case `"-inf"`:
-		*n = number(math.Inf(-1))
-	default:
-		v, err := strconv.ParseFloat(s, 64)
-		if err != nil {
-			return fault.New(fault.Invalid, "", "%.40s is not a number", s)
-		}
-		*n = number(v)
-	}
-	return nil
-}
-
-func numbers(v []float64) []number { return convert[number](v) }
-func floats(v []number) []float64  { return convert[float64](v) }
-
-func convert[To, From number | float64](v []From) []To {
-	if v == nil {
-		return nil
-	}
-	all := make([]To, len(v))
-	for i, x := range v {
-		all[i] = To(x)
-	}
-	return all
-}
 
 // wholeText is text as JSON can hold it. A tokenizer reads it as it reads text (see tokenizer.Encode); encoding/json alone would
 // replace every byte that is not UTF-8, not every run of them.

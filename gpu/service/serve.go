@@ -49,15 +49,20 @@ func Serve(ctx context.Context, h http.Handler, socket string, lifeline io.Reade
 	return nil
 }
 
-// dying ends the process when a handler panics, as a panic elsewhere does: it may have left locks held, and another process takes over.
-// What it panicked with comes last, where a supervisor looks.
+// dying ends the process when a handler panics, as a panic elsewhere does: it may have left locks held, or the backend may be lost, and
+// another process takes over. What it panicked with comes last, where a supervisor looks.
 func dying(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			if v := recover(); v != nil {
+			switch v := recover().(type) {
+			case nil:
+				return
+			case lost:
+				fmt.Fprintln(os.Stderr, v)
+			default:
 				fmt.Fprintf(os.Stderr, "%s\n\npanic: %v\n", debug.Stack(), v)
-				os.Exit(2)
 			}
+			os.Exit(2)
 		}()
 		h.ServeHTTP(w, r)
 	})

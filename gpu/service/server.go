@@ -134,7 +134,11 @@ func (s *Server) newRoutes() http.Handler {
 			return fault.New(fault.NotFound, "", "there is nothing at this address for this method")
 		},
 	} {
-		routes.Handle(pattern, h)
+		routes.Handle(pattern, handler(func(w http.ResponseWriter, r *http.Request) error {
+			err := h(w, r)
+			s.inspect(r.Context(), err)
+			return err
+		}))
 	}
 	return routes
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/search"
 	"github.com/medley-lora/medley/shared/task"
+	"github.com/medley-lora/medley/shared/wire"
 )
 
 // Session is a base model and modules in an evaluator; it gives the numbers and the errors that an engine.Mixer gives in this process,
@@ -52,9 +53,9 @@ func (s *Session) Count(ctx context.Context, examples []task.Example) (tokens []
 
 // Score is compose.Model's. Objectives are left zero: they are the caller's.
 func (s *Session) Score(ctx context.Context, examples []task.Example, weights [][]float64) ([]search.Score, error) {
-	q := scoreRequest{Examples: whole(examples), Weights: make([][]number, len(weights))}
+	q := scoreRequest{Examples: whole(examples), Weights: make([][]wire.Number, len(weights))}
 	for i, w := range weights {
-		q.Weights[i] = numbers(w)
+		q.Weights[i] = wire.Numbers(w)
 	}
 	answer, err := ask[scoreReply](ctx, s, "score", q)
 	if err != nil {
@@ -84,7 +85,7 @@ func (s *Session) Generate(ctx context.Context, inputs []string, weights []float
 // Answer is the mixer's. The listener hears each text and each end once, also when the evaluator dies meanwhile and another does the work
 // again.
 func (s *Session) Answer(ctx context.Context, inputs []string, weights []float64, sampling engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error) {
-	q := generateRequest{Inputs: make([]string, len(inputs)), Weights: numbers(weights), Sampling: newSamplingMessage(sampling)}
+	q := generateRequest{Inputs: make([]string, len(inputs)), Weights: wire.Numbers(weights), Sampling: newSamplingMessage(sampling)}
 	for i, input := range inputs {
 		q.Inputs[i] = wholeText(input)
 	}

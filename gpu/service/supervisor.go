@@ -27,6 +27,11 @@ type SupervisorOptions struct {
 	Command func(socket string) *exec.Cmd
 	// StartTimeout is how long an evaluator may take until it listens; it opens its backend later. Default 30 s.
 	StartTimeout time.Duration
+	// Patience is how long the backend of an evaluator may be within one call, and the evaluator may leave a question for its health without
+	// an answer, before it counts as hung and is killed. It is meant for hangs that last, so it is long: a call is at most some hundred
+	// steps of a pass, which take a graphics processor less than a second. One that computes on the processor has 12 times as long, and
+	// each has 20 times as long as its longest call took so far. Default 5 minutes.
+	Patience time.Duration
 	// Started, if set, is told the process number of each evaluator.
 	Started func(pid int)
 	// Died, if set, is told of each evaluator that ended when nobody had asked it to. Another is started when it is needed.
@@ -45,8 +50,8 @@ func (d Death) String() string {
 }
 
 // Supervisor keeps an evaluator running while there are requests for it: when the process dies, what was under way is done again in
-// another, with its sessions opened again, after a pause that grows while nothing succeeds. A request under which three die fails with
-// fault.Internal, saying how the last one ended. It is safe for concurrent use.
+// another, with its sessions opened again, after a pause that grows while nothing succeeds. One that hangs is killed. A request under
+// which three die fails with fault.Internal, saying how the last one ended. It is safe for concurrent use.
 type Supervisor struct {
 	options SupervisorOptions
 	life    context.Context
@@ -64,6 +69,9 @@ type Supervisor struct {
 func NewSupervisor(o SupervisorOptions) *Supervisor {
 	if o.StartTimeout == 0 {
 		o.StartTimeout = 30 * time.Second
+	}
+	if o.Patience == 0 {
+		o.Patience = 5 * time.Minute
 	}
 	s := &Supervisor{options: o, starting: newGate()}
 	s.life, s.cancel = context.WithCancel(context.Background())
@@ -177,7 +185,9 @@ func (s *Supervisor) do(ctx context.Context, send func(*child) error) error {
 	for deaths := 1; ; deaths++ {
 		c, err := s.running(ctx)
 		if err == nil {
+			stop := c.guard(s.options.Patience)
 			err = send(c)
+			stop()
 		}
 		if !errors.As(err, new(broken)) {
 			if err == nil {

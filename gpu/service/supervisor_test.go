@@ -36,9 +36,15 @@ type watched struct {
 
 func supervise(t *testing.T, startTimeout time.Duration, roles ...string) *watched {
 	t.Helper()
+	return superviseFor(t, startTimeout, 0, roles...)
+}
+
+func superviseFor(t *testing.T, startTimeout, patience time.Duration, roles ...string) *watched {
+	t.Helper()
 	w := &watched{}
 	w.Supervisor = service.NewSupervisor(service.SupervisorOptions{
 		StartTimeout: startTimeout,
+		Patience:     patience,
 		Command: func(socket string) *exec.Cmd {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -154,13 +160,15 @@ func TestChildThatAlwaysDies(t *testing.T) {
 		"dies of scores":   {"exit status 4", "driver: cannot score"},
 		"panics of scores": {"exit status 2", "panic: a defect"},
 		"hang":             {"was not ready after 300ms, signal: killed", ""},
+		"hangs of scores":  {"hung in its backend for 1s, signal: killed", ""},
+		"lost device":      {"exit status 2", "ended (exit status 2)\n  driver: the device is lost"},
 	} {
 		t.Run(role, func(t *testing.T) {
 			startTimeout := 20 * time.Second
 			if role == "hang" {
 				startTimeout = 300 * time.Millisecond
 			}
-			w := supervise(t, startTimeout, role)
+			w := superviseFor(t, startTimeout, time.Second, role)
 			s, err := w.Open(t.Context(), newZoo(t).request(lora.Delta, "plural"))
 			if err == nil {
 				_, err = s.Score(t.Context(), examples, [][]float64{{1}})
@@ -221,6 +229,50 @@ func TestHangIsLeft(t *testing.T) {
 	}
 	if len(w.deathsTold()) != 0 {
 		t.Errorf("told of deaths that were asked for: %v", w.deathsTold())
+	}
+}
+
+// What hangs in mid-pass, or altogether, is replaced, with the same numbers.
+func TestHangIsReplaced(t *testing.T) {
+	z := newZoo(t)
+	q := z.request(lora.Delta, "plural", "french")
+	_, m := z.mixer(t, q)
+	weights := [][]float64{{0.3, -0.7}}
+	want, err := m.Score(t.Context(), examples, weights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := superviseFor(t, 0, time.Second, "hangs of scores", "serve")
+	s := openSession(t, w, q)
+	check := func(what, status string) {
+		t.Helper()
+		got, err := s.Score(t.Context(), examples, weights)
+		if err != nil || !sameScores(got, want) {
+			t.Fatalf("%s: %v, error %v, want %v", what, got, err, want)
+		}
+		if deaths := w.deathsTold(); len(deaths) == 0 || deaths[len(deaths)-1].Status != status {
+			t.Errorf("%s: deaths %v", what, deaths)
+		}
+	}
+	check("in mid-pass", "hung in its backend for 1s, signal: killed")
+	w.kill(t, syscall.SIGSTOP)
+	check("altogether", "did not answer for 1s, signal: killed")
+	if n := len(w.deathsTold()); n != 2 {
+		t.Errorf("%d deaths, want 2", n)
+	}
+}
+
+// A slow backend is not taken for one that hangs, however long its pass is.
+func TestSlowIsLeftAlone(t *testing.T) {
+	const patience = time.Second
+	w := superviseFor(t, 0, patience, "slow")
+	s := openSession(t, w, newZoo(t).request(lora.Delta, "plural"))
+	start := time.Now()
+	if _, err := s.Score(t.Context(), examples, [][]float64{{1}, {2}}); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < patience*3/2 || len(w.deathsTold()) > 0 {
+		t.Errorf("took %v, which a patience of %v should not see; deaths %v", took, patience, w.deathsTold())
 	}
 }
 

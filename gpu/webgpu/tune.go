@@ -150,6 +150,9 @@ func writeCache(path string, known map[string]measured) {
 	if err != nil || path == "" {
 		return
 	}
+	if os.MkdirAll(filepath.Dir(path), 0o700) != nil {
+		return
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
 		return

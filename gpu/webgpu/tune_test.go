@@ -12,7 +12,7 @@ import (
 
 // TestTuning: a device that is not software is measured once, and its choice is found again; a damaged cache is as good as none.
 func TestTuning(t *testing.T) {
-	cache := filepath.Join(t.TempDir(), "webgpu.json")
+	cache := filepath.Join(t.TempDir(), "not", "there", "webgpu.json")
 	start := func() (*webgpu, *spy) {
 		s := newSpy(t)
 		s.info.Software = false

@@ -177,7 +177,7 @@ func TestRefuses(t *testing.T) {
 		code    fault.Code
 		message string
 	}{
-		"unknown algorithm": {map[string]string{"optimizer": "adam"}, fault.Unsupported, `"adam" is not one of gntr, `},
+		"unknown algorithm": {map[string]string{"optimizer": "adam"}, fault.Unsupported, `"adam" is not one of auto, `},
 		"unknown option":    {map[string]string{"speed": "9"}, fault.Unsupported, `"speed" is not an option`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,10 +32,25 @@ func plain(_ context.Context, x [][]float64) ([]search.Score, error) {
 // only by the version that began it, and the WebAssembly build has to ask what the native one asks. Where this fails on
 // purpose, take the new value over.
 func TestSameBitsEverywhere(t *testing.T) {
-	for name, want := range map[string]string{"gntr": "1190060110457325", "cobyla": "09cfe0f9890b9dc4", "random": "41009742292934f3"} {
-		p := problem(9, 60, 1.5)
-		p.Batch, p.Groups = 7, []int{2, 3}
-		o, err := New(name, p)
+	for _, c := range []struct {
+		name   string
+		budget int
+		groups []int
+		want   string
+	}{
+		{"auto", 60, []int{2, 3}, "1bb2fac7f20c790c"},
+		{"auto", 300, nil, "71aa5e7ff56da34d"},
+		{"auto", 600, nil, "fe9f1396507351de"},
+		{"gntr", 60, []int{2, 3}, "1bb2fac7f20c790c"},
+		{"cobyla", 60, []int{2, 3}, "09cfe0f9890b9dc4"},
+		{"coord", 60, nil, "56abeb297389b739"},
+		{"es", 60, nil, "4dd606f04e832065"},
+		{"random", 60, []int{2, 3}, "41009742292934f3"},
+		{"zero", 60, nil, "3ecb33e15783bec5"},
+	} {
+		p := problem(9, c.budget, 1.5)
+		p.Batch, p.Groups = 7, c.groups
+		o, err := New(c.name, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,8 +79,8 @@ func TestSameBitsEverywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := fmt.Sprintf("%016x", h.Sum64()); got != want {
-			t.Errorf("%s asks %s, expected %s", name, got, want)
+		if got := fmt.Sprintf("%016x", h.Sum64()); got != c.want {
+			t.Errorf("%s with %d evaluations asks %s, expected %s", c.name, c.budget, got, c.want)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/medley-lora/medley/shared/search"
 )
 
-// gntr is the default: a Gauss-Newton-like trust region on a Gaussian process, in batches.
+// gntr is what auto takes for few examples: a Gauss-Newton-like trust region on a Gaussian process, in batches.
 //
 // It first scores 0 and every module alone at weight 1, since the best single module is both a good start and a result that
 // the search may not fall behind. Then it models all that was told around the best point (see surrogate), and asks for the
@@ -17,8 +17,8 @@ import (
 // Bayesian optimization", 2019).
 //
 // A few examples cannot tell many modules apart, and the lowest loss on them is rarely the best model. So where the problem says how
-// many examples there are and scores carry log-probabilities, four things hold the search back, all chosen by leaving examples out
-// (cmd/accuracy -leave-one-out). The model moves only as many modules as there are examples, those that did best alone. Its
+// many examples there are, four things hold the search back, all chosen by leaving examples out
+// (`medley bench optimizers --leave-one-out`). The model moves only as many modules as there are examples, those that did best alone. Its
 // rounds have one size whatever the batch, so that the result does not depend on what the evaluator takes at once. The search ends, within
 // the budget, when two rounds in a row made the examples less than one nat more likely: one nat is what a parameter has to gain by
 // Akaike's criterion (1974). And the last evaluation is spent on the mean of the points, each weighted by its likelihood, as Bayesian
@@ -171,7 +171,7 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 			}
 		}
 		logProbs := s[i].LogProbs
-		if len(logProbs) != g.read {
+		if len(logProbs) != g.read || g.climb != nil && g.climb.scalar {
 			logProbs = nil
 		}
 		g.seen = append(g.seen, g.outputs.observe(c, s[i].Objective, g.penalty(c), logProbs))
@@ -213,9 +213,6 @@ func (g *gntr) resize(r round) {
 	default:
 		g.radius *= 0.7
 	}
-	if g.climb != nil {
-		g.climb.lost = !won && (!g.climb.lost || r.size > 1)
-	}
 	if g.climb != nil && g.radius < leastRadius {
 		g.restart()
 	}
@@ -243,10 +240,7 @@ func (g *gntr) batch(k int) [][]float64 {
 			radius *= spread(i, n)
 		}
 		x := start
-		switch {
-		case model != nil && g.climb != nil && g.climb.lost && i == n-1:
-			x = g.geometry(model, centre.x, g.radius)
-		case model != nil:
+		if model != nil {
 			x = g.step(model, centre.x, start, radius)
 			start = x
 		}

@@ -13,10 +13,10 @@ import (
 // the climb starts over in another order, as TuRBO restarts. What is learned from one candidate is worth more than asking several at once, so
 // rounds stay small however much the evaluator takes: 2 candidates of 40, 5 of 200.
 type climb struct {
-	width int // of a round, at most
-	begun bool
-	order []int // weights still to be raised
-	lost  bool
+	width  int // of a round, at most
+	begun  bool
+	scalar bool  // the model is of the objective alone
+	order  []int // weights still to be raised
 }
 
 const (
@@ -55,7 +55,7 @@ func (g *gntr) ascend(k int) [][]float64 {
 		x := slices.Clone(root)
 		i := g.climb.order[0]
 		g.climb.order = g.climb.order[1:]
-		x[i] += climbStep * g.scale[i]
+		x[i] += float64(climbStep * g.scale[i])
 		g.clip(x)
 		add(x)
 	}
@@ -63,6 +63,7 @@ func (g *gntr) ascend(k int) [][]float64 {
 }
 
 // restart gives up the region: for a new climb if there is budget for twice its length, else for a wide region around the same point.
+// The model that led into a dead end gives way to one of the objective alone.
 func (g *gntr) restart() {
 	if g.problem.Budget-g.asked < 2*g.problem.Dim {
 		g.radius = shakeWidth
@@ -70,68 +71,8 @@ func (g *gntr) restart() {
 	}
 	g.radius = firstRadius
 	g.from = len(g.seen)
-	g.climb.begun = false
-}
-
-func (g *gntr) geometry(m *surrogate, centre []float64, radius float64) []float64 {
-	d := len(centre)
-	near := nearestN(g.seen, centre, d)
-	var basis [][]float64
-	for _, o := range near {
-		v := slices.Clone(o.x)
-		axpy(-1, centre, v)
-		size := norm(v)
-		if size == 0 {
-			continue
-		}
-		for range 2 {
-			for _, b := range basis {
-				axpy(-dot(b, v), b, v)
-			}
-		}
-		if rest := norm(v); rest > 0.1*size && len(basis) < d-1 {
-			for i := range v {
-				v[i] /= rest
-			}
-			basis = append(basis, v)
-		}
+	g.climb.begun, g.climb.scalar = false, true
+	for i := range g.seen {
+		g.seen[i].logits = nil
 	}
-	u := make([]float64, d)
-	for i := range u {
-		u[i] = float64(2*g.rng.Float64()) - 1
-	}
-	for range 2 {
-		for _, b := range basis {
-			axpy(-dot(b, u), b, u)
-		}
-	}
-	largest := maxDistance(u, make([]float64, d))
-	lower, upper := g.box(centre, math.Inf(1))
-	best, value := []float64(nil), math.Inf(1)
-	for _, sign := range []float64{1, -1} {
-		x := slices.Clone(centre)
-		axpy(sign*radius/largest, u, x)
-		for i := range x {
-			x[i] = min(max(x[i], lower[i]), upper[i])
-		}
-		if f := m.smooth(x, nil) + g.penalty(x); f < value {
-			best, value = x, f
-		}
-	}
-	return best
-}
-
-func nearestN(seen []observation, x []float64, n int) []observation {
-	sorted := slices.Clone(seen)
-	slices.SortStableFunc(sorted, func(a, b observation) int {
-		da, db := squaredDistance(a.x, x), squaredDistance(b.x, x)
-		switch {
-		case da < db:
-			return -1
-		case da > db:
-			return 1
-		}
-		return 0
-	})
-	return sorted[:min(n, len(sorted))]
 }

@@ -4,7 +4,20 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"github.com/medley-lora/medley/shared/search"
 )
+
+// thirds returns what a coordinate is worth in which every range has length 3; 1 for a fixed weight.
+func thirds(p search.Problem) []float64 {
+	scale := make([]float64, p.Dim)
+	for i := range scale {
+		if scale[i] = (p.Upper[i] - p.Lower[i]) / 3; scale[i] == 0 {
+			scale[i] = 1
+		}
+	}
+	return scale
+}
 
 // coordinates returns the scaled coordinates of weights w.
 func (g *gntr) coordinates(w []float64) []float64 {
@@ -47,7 +60,7 @@ func (g *gntr) box(x []float64, radius float64) (lower, upper []float64) {
 	return lower, upper
 }
 
-// centre returns the observation of the best point.
+// centre returns the observation of the best point since the last restart.
 func (g *gntr) centre() (observation, bool) {
 	here := g.seen[g.from:]
 	if len(here) == 0 {
@@ -95,8 +108,8 @@ func (g *gntr) step(m *surrogate, centre, start []float64, radius float64) []flo
 	return x
 }
 
-// overfits says whether the lowest objective is to be distrusted: the objective is known to be that of a few examples.
-func (g *gntr) overfits() bool { return len(g.problem.Groups) > 0 }
+// overfits says whether the lowest objective is to be distrusted: it is known to be that of a few examples.
+func (g *gntr) overfits() bool { return len(g.problem.Groups) > 0 && len(g.seen) > 0 }
 
 // singles returns the observations of zero and of modules alone, the best first.
 func (g *gntr) singles() []observation {
@@ -133,7 +146,8 @@ func (g *gntr) promising() []bool {
 	return active
 }
 
-// nats turns a difference of objectives into one of the log-likelihood of all target tokens.
+// nats turns a difference of objectives into one of the log-likelihood of all target tokens. Without log-probabilities an objective is
+// taken to be in nats per token, as all but LoraHub's are.
 func (g *gntr) nats(difference float64) float64 {
 	tokens := 0
 	for _, n := range g.problem.Groups {

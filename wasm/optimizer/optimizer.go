@@ -23,13 +23,11 @@ type entry struct {
 }
 
 var algorithms = []entry{
-	{Algorithm{"auto", "x"}, newAuto},
-	{Algorithm{"gntr", "single modules first, then a Gaussian-process trust region on log-probabilities, in batches; on few examples it stops when they tell no more and ends with the mean of its points (default)"}, newGNTR},
+	{Algorithm{"auto", "gntr for the objective of a few examples; for any other one by what its budget is worth (default)"}, newAuto},
+	{Algorithm{"gntr", "single modules first, then a Gaussian-process trust region on log-probabilities, in batches; on few examples it stops when they tell no more and ends with the mean of its points"}, newGNTR},
 	{Algorithm{"cobyla", "linear trust region as LoraHub ran it through nevergrad's NGOpt, one candidate at a time"}, newCOBYLA},
-	{Algorithm{"coord", "one weight at a time by steps that grow and turn, several at once in batches"}, newCoord},
+	{Algorithm{"coord", "one weight at a time by steps that grow and turn, several weights at once in batches"}, newCoord},
 	{Algorithm{"es", "evolution strategy (1+λ) with the one-fifth rule, the simplest that adapts"}, newES},
-	{Algorithm{"cma", "evolution strategy with covariance matrix adaptation, for thousands of evaluations"}, newCMA},
-	{Algorithm{"sep-cma", "the same with a diagonal covariance, for hundreds of weights"}, newSeparableCMA},
 	{Algorithm{"random", "uniform within the bounds, a control"}, newRandom},
 	{Algorithm{"zero", "zero weights alone, a control"}, newZero},
 }

@@ -19,7 +19,7 @@ func TestContract(t *testing.T) {
 }
 
 func TestReturnsLowest(t *testing.T) {
-	for _, name := range []string{"cobyla", "es", "random"} { // gntr documents another choice
+	for _, name := range []string{"cobyla", "coord", "es", "random"} { // gntr documents another choice
 		searchtest.ReturnsLowest(t, func(p search.Problem) (search.Optimizer, error) { return New(name, p) })
 	}
 }

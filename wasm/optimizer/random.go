@@ -77,7 +77,7 @@ func (s *splitMix) next() uint64 {
 func (s *splitMix) normal() float64 {
 	sum := -6.0
 	for range 12 {
-		sum += float64(s.next()>>11) / (1 << 53)
+		sum += float64(float64(s.next()>>11) / (1 << 53)) // a division that compilers make a product
 	}
 	return sum
 }

@@ -2,16 +2,16 @@
 // the keys (arXiv 1805.02867), so any number of them will do.
 //
 //   q, y    [query rows, stride], k, v  [key rows, stride]; head n has columns [n·width, (n+1)·width)
-//   tables  from items0, six numbers per item: first row of q, rows (at most {{.Rows}}), first row of k, keys, how many of them the
+//   tables  from items0, six numbers per item: first row of q, rows (at most ${rows}), first row of k, keys, how many of them the
 //           first row sees (each following row sees one more, if there is), and the row of the bias for key 0 and the first row
 //           of q (one less for each following row; signed).
 //           From bias0: the bias [distances, heads], if there is one.
 //
-// One workgroup computes one head of one item, {{.KeysAtOnce}} keys at a time: an invocation has one row, and of it the scores of four keys and
-// then every {{.Slots}}th vec4 of the result. Dispatch: (heads, items). Rows that see no key become zeros.
+// One workgroup computes one head of one item, ${keys_at_once} keys at a time: an invocation has one row, and of it the scores of four keys and
+// then every ${slots}th vec4 of the result. Dispatch: (heads, items). Rows that see no key become zeros.
 
 struct Parameters {
-  stride: u32, // in {{if .Aligned}}vec4s{{else}}numbers{{end}}
+  stride: u32, // in ${unit}
   heads: u32,
   width: u32,
   items0: u32,
@@ -19,31 +19,37 @@ struct Parameters {
   biased: u32, // 0: there is no bias
   scale: f32,
 }
-{{$element := "f32"}}{{if .Aligned}}{{$element = "vec4<f32>"}}{{end}}
-@group(0) @binding(0) var<storage, read> q: array<{{$element}}>;
-@group(0) @binding(1) var<storage, read> k: array<{{$element}}>;
-@group(0) @binding(2) var<storage, read> v: array<{{$element}}>;
+
+@group(0) @binding(0) var<storage, read> q: array<${element}>;
+@group(0) @binding(1) var<storage, read> k: array<${element}>;
+@group(0) @binding(2) var<storage, read> v: array<${element}>;
 @group(0) @binding(3) var<storage, read> tables: array<u32>;
-@group(0) @binding(4) var<storage, read_write> y: array<{{$element}}>;
+@group(0) @binding(4) var<storage, read_write> y: array<${element}>;
 @group(0) @binding(5) var<uniform> p: Parameters;
 
 const LOWEST: f32 = -3.0e38; // stands for minus infinity, which WGSL does not promise
 
-var<workgroup> queries: array<vec4<f32>, {{mul .Rows .Slots .Sums}}>; // scaled
-var<workgroup> scores: array<vec4<f32>, {{mul .Rows .Slots}}>;
-var<workgroup> weights: array<vec4<f32>, {{mul .Rows .Slots}}>;
-{{range $name := .Inputs}}
-// {{$name}}_at is vec4 c of the head whose numbers start at i{{if not $.Aligned}}; the last runs on into the next head{{end}}.
-fn {{$name}}_at(i: u32, c: u32) -> vec4<f32> {
-{{- if $.Aligned}}
-  return {{$name}}[i + c];
-{{- else}}
+var<workgroup> queries: array<vec4<f32>, ${rows * slots * sums}>; // scaled
+var<workgroup> scores: array<vec4<f32>, ${rows * slots}>;
+var<workgroup> weights: array<vec4<f32>, ${rows * slots}>;
+//#for input in q k v
+
+//#if aligned
+// ${input}_at is vec4 c of the head whose numbers start at i.
+//#else
+// ${input}_at is vec4 c of the head whose numbers start at i; the last runs on into the next head.
+//#end
+fn ${input}_at(i: u32, c: u32) -> vec4<f32> {
+//#if aligned
+  return ${input}[i + c];
+//#else
   let at = i + 4u * c;
-  return vec4<f32>({{$name}}[at], {{$name}}[at + 1u], {{$name}}[at + 2u], {{$name}}[at + 3u]);
-{{- end}}
+  return vec4<f32>(${input}[at], ${input}[at + 1u], ${input}[at + 2u], ${input}[at + 3u]);
+//#end
 }
-{{end}}
-@compute @workgroup_size({{.Slots}}, {{.Rows}})
+//#end
+
+@compute @workgroup_size(${slots}, ${rows})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
   let at = p.items0 + 6u * group.y;
   let rows = tables[at + 1u];
@@ -52,45 +58,45 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
   let keys = min(all_keys, tables[at + 4u] + row);
   let bias_row = bitcast<i32>(tables[at + 5u]) - i32(row);
   let vectors = (p.width + 3u) / 4u;
-  let head = group.x * {{if .Aligned}}vectors{{else}}p.width{{end}};
+  let head = group.x * ${head_width};
   let q0 = (tables[at] + row) * p.stride + head;
   let k0 = tables[at + 2u] * p.stride + head;
-  let row_queries = local.y * {{mul .Slots .Sums}}u;
-  let row_slots = local.y * {{.Slots}}u;
-{{- range $i := .Sums}}
-  let c_{{$i}} = local.x + {{mul $i $.Slots}}u;
-  if (c_{{$i}} < vectors) {
-{{- if $.Aligned}}
-    queries[row_queries + c_{{$i}}] = q_at(q0, c_{{$i}}) * p.scale;
-{{- else}}
+  let row_queries = local.y * ${slots * sums}u;
+  let row_slots = local.y * ${slots}u;
+//#for i in sums
+  let c_${i} = local.x + ${i * slots}u;
+  if (c_${i} < vectors) {
+//#if aligned
+    queries[row_queries + c_${i}] = q_at(q0, c_${i}) * p.scale;
+//#else
     // Zeros in place of the next head's numbers take theirs out of every score.
-    let there = vec4<u32>(4u * c_{{$i}}) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.width);
-    queries[row_queries + c_{{$i}}] = select(vec4<f32>(), q_at(q0, c_{{$i}}) * p.scale, there);
-{{- end}}
+    let there = vec4<u32>(4u * c_${i}) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.width);
+    queries[row_queries + c_${i}] = select(vec4<f32>(), q_at(q0, c_${i}) * p.scale, there);
+//#end
   }
-  let v_{{$i}} = min(c_{{$i}}, vectors - 1u);
-  var sum_{{$i}} = vec4<f32>();
-{{- end}}
+  let v_${i} = min(c_${i}, vectors - 1u);
+  var sum_${i} = vec4<f32>();
+//#end
   workgroupBarrier();
   var largest = LOWEST;
   var total = 0.0;
-  for (var first = 0u; first < all_keys; first += {{.KeysAtOnce}}u) {
+  for (var first = 0u; first < all_keys; first += ${keys_at_once}u) {
     let j = first + 4u * local.x;
     var s = vec4<f32>(LOWEST);
     if (j < keys) {
-{{- range $i := 4}}
-      let j_{{$i}} = min(j + {{$i}}u, keys - 1u);
-      let k_{{$i}} = k0 + j_{{$i}} * p.stride;
-{{- end}}
+//#for i in 4
+      let j_${i} = min(j + ${i}u, keys - 1u);
+      let k_${i} = k0 + j_${i} * p.stride;
+//#end
       s = vec4<f32>();
       for (var c = 0u; c < vectors; c++) {
         let u = queries[row_queries + c];
-        s += vec4<f32>({{range $i := 4}}{{if $i}}, {{end}}dot(u, k_at(k_{{$i}}, c)){{end}});
+        s += vec4<f32>(dot(u, k_at(k_0, c)), dot(u, k_at(k_1, c)), dot(u, k_at(k_2, c)), dot(u, k_at(k_3, c)));
       }
       if (p.biased != 0u) {
-{{- range $i := 4}}
-        s[{{$i}}] += bitcast<f32>(tables[p.bias0 + u32(bias_row + i32(j_{{$i}})) * p.heads + group.x]);
-{{- end}}
+//#for i in 4
+        s[${i}] += bitcast<f32>(tables[p.bias0 + u32(bias_row + i32(j_${i})) * p.heads + group.x]);
+//#end
       }
       s = select(vec4<f32>(LOWEST), s, vec4<u32>(j, j + 1u, j + 2u, j + 3u) < vec4<u32>(keys));
     }
@@ -98,7 +104,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     workgroupBarrier();
     let before = largest;
     var highest = scores[row_slots];
-    for (var g = 1u; g < {{.Slots}}u; g++) {
+    for (var g = 1u; g < ${slots}u; g++) {
       highest = max(highest, scores[row_slots + g]);
     }
     largest = max(largest, max(max(highest.x, highest.y), max(highest.z, highest.w)));
@@ -106,41 +112,41 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     workgroupBarrier();
     let shrink = exp(before - largest);
     total *= shrink;
-{{- range $i := .Sums}}
-    sum_{{$i}} *= shrink;
-{{- end}}
-    for (var g = 0u; g < {{.Slots}}u && first + 4u * g < keys; g++) {
+//#for i in sums
+    sum_${i} *= shrink;
+//#end
+    for (var g = 0u; g < ${slots}u && first + 4u * g < keys; g++) {
       let e = weights[row_slots + g];
       total += e.x + e.y + e.z + e.w;
-{{- range $n := 4}}
-      let at_{{$n}} = k0 + min(first + 4u * g + {{$n}}u, keys - 1u) * p.stride;
-{{- end}}
-{{- range $i := .Sums}}
-      sum_{{$i}} += e.x * v_at(at_0, v_{{$i}}) + e.y * v_at(at_1, v_{{$i}}) + e.z * v_at(at_2, v_{{$i}}) + e.w * v_at(at_3, v_{{$i}});
-{{- end}}
+//#for n in 4
+      let at_${n} = k0 + min(first + 4u * g + ${n}u, keys - 1u) * p.stride;
+//#end
+//#for i in sums
+      sum_${i} += e.x * v_at(at_0, v_${i}) + e.y * v_at(at_1, v_${i}) + e.z * v_at(at_2, v_${i}) + e.w * v_at(at_3, v_${i});
+//#end
     }
   }
   if (local.y >= rows) {
     return;
   }
   let inverse = select(0.0, 1.0 / total, total > 0.0);
-{{- range $i := .Sums}}
-  if (c_{{$i}} < vectors) {
-{{- if $.Aligned}}
-    y[q0 + c_{{$i}}] = sum_{{$i}} * inverse;
-{{- else}}
-    for (var e = 0u; e < min(4u, p.width - 4u * c_{{$i}}); e++) {
-      y[q0 + 4u * c_{{$i}} + e] = sum_{{$i}}[e] * inverse;
+//#for i in sums
+  if (c_${i} < vectors) {
+//#if aligned
+    y[q0 + c_${i}] = sum_${i} * inverse;
+//#else
+    for (var e = 0u; e < min(4u, p.width - 4u * c_${i}); e++) {
+      y[q0 + 4u * c_${i} + e] = sum_${i}[e] * inverse;
     }
-{{- end}}
+//#end
   }
-{{- end}}
-{{- if not .Aligned}}
+//#end
+//#if aligned == false
   // The last head clears what lies between the heads and the end of the row.
   if (group.x == p.heads - 1u && local.x == 0u) {
     for (var i = p.heads * p.width; i < p.stride; i++) {
       y[q0 - head + i] = 0.0;
     }
   }
-{{- end}}
+//#end
 }

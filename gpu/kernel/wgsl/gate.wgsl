@@ -4,21 +4,21 @@
 //
 //   a, b, y  [count] vec4s   each function is 0 at 0, so the zeros beyond a row's width stay
 //
-// One invocation computes one vec4. Dispatch: vec4s / {{.Lanes}}.
+// One invocation computes one vec4. Dispatch: vec4s / ${lanes}.
 
 struct Parameters {
   count: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
-{{- if .Gated}}
+//#if gated
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> p: Parameters;
-{{- else}}
+//#else
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> p: Parameters;
-{{- end}}
+//#end
 
 // sigmoid_times is x / (1 + exp(−u)). Beyond 80 the exponential would leave the range of f32 without changing the result.
 fn sigmoid_times(x: vec4<f32>, u: vec4<f32>) -> vec4<f32> {
@@ -26,19 +26,23 @@ fn sigmoid_times(x: vec4<f32>, u: vec4<f32>) -> vec4<f32> {
 }
 
 fn activate(x: vec4<f32>) -> vec4<f32> {
-{{- if eq .Activation "relu"}}
+//#if activation == relu
   return max(x, vec4<f32>());
-{{- else if eq .Activation "silu"}}
+//#else if activation == silu
   return sigmoid_times(x, x);
-{{- else}}
+//#else
   return sigmoid_times(x, 1.5957691216057308 * (x + 0.044715 * x * x * x));
-{{- end}}
+//#end
 }
 
-@compute @workgroup_size({{.Lanes}})
+@compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let i = (group.y * groups.x + group.x) * {{.Lanes}}u + lane;
+  let i = (group.y * groups.x + group.x) * ${lanes}u + lane;
   if (i < p.count) {
-    y[i] = activate(a[i]){{if .Gated}} * b[i]{{end}};
+//#if gated
+    y[i] = activate(a[i]) * b[i];
+//#else
+    y[i] = activate(a[i]);
+//#end
   }
 }

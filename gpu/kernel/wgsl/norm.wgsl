@@ -3,7 +3,7 @@
 //   x, y  [rows, 4·stride4]   zeros beyond the width
 //   gain  [4·stride4]         zeros beyond the width
 //
-// One workgroup computes one row: each invocation every {{.Lanes}}th vec4. Dispatch: rows.
+// One workgroup computes one row: each invocation every ${lanes}th vec4. Dispatch: rows.
 
 struct Parameters {
   rows: u32,
@@ -17,35 +17,35 @@ struct Parameters {
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> p: Parameters;
 
-var<workgroup> lanes: array<f32, {{.Lanes}}>;
-var<workgroup> sums: array<f32, {{.Sums}}>;
+var<workgroup> lanes: array<f32, ${lanes}>;
+var<workgroup> sums: array<f32, ${sums}>;
 
-@compute @workgroup_size({{.Lanes}})
+@compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group.y * groups.x + group.x;
   let at = row * p.stride4;
   let end = select(0u, p.stride4, row < p.rows);
   var squares = 0.0;
-  for (var i = lane; i < end; i += {{.Lanes}}u) {
+  for (var i = lane; i < end; i += ${lanes}u) {
     let v = x[at + i];
     squares += dot(v, v);
   }
   lanes[lane] = squares;
   workgroupBarrier();
-  if (lane < {{.Sums}}u) {
+  if (lane < ${sums}u) {
     var sum = 0.0;
-    for (var i = lane; i < {{.Lanes}}u; i += {{.Sums}}u) {
+    for (var i = lane; i < ${lanes}u; i += ${sums}u) {
       sum += lanes[i];
     }
     sums[lane] = sum;
   }
   workgroupBarrier();
   var total = 0.0;
-  for (var i = 0u; i < {{.Sums}}u; i++) {
+  for (var i = 0u; i < ${sums}u; i++) {
     total += sums[i];
   }
   let inverse = 1.0 / sqrt(total / p.width + p.eps);
-  for (var i = lane; i < end; i += {{.Lanes}}u) {
+  for (var i = lane; i < end; i += ${lanes}u) {
     y[at + i] = x[at + i] * inverse * gain[i];
   }
 }

@@ -10,8 +10,8 @@
 //   sums     [rows, tiles] vec2      largest logit, sum
 //   chosen   [rows]                  logit of the target
 //
-// One invocation computes {{.Rows}} rows times {{.Vectors}} vec4s of columns, {{.LanesX}} vec4s apart; one workgroup a tile of
-// {{.TileRows}} rows and {{.TileColumns}} columns. Dispatch: (tiles of columns, tiles of rows).
+// One invocation computes ${rows} rows times ${vectors} vec4s of columns, ${lanes_x} vec4s apart; one workgroup a tile of
+// ${tile_rows} rows and ${tile_columns} columns. Dispatch: (tiles of columns, tiles of rows).
 // Sums run over k in ascending order whatever the tile, so a row's numbers do not depend on where in a batch it stands.
 
 struct Parameters {
@@ -28,40 +28,41 @@ struct Parameters {
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-{{- if eq .Storage "f32"}}
+//#if storage == f32
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
-{{- else if eq .Storage "f16"}}
+//#else if storage == f16
 @group(0) @binding(1) var<storage, read> w: array<vec2<u32>>;
-{{- else}}
+//#else
 @group(0) @binding(1) var<storage, read> w: array<u32>;
-@group(0) @binding({{.At "scales"}}) var<storage, read> scales: array<vec4<f32>>;
-{{- end}}
-{{- if .Residual}}
-@group(0) @binding({{.At "residual"}}) var<storage, read> residual: array<vec4<f32>>;
-{{- end}}
-{{- if .LogSoftmax}}
-@group(0) @binding({{.At "tables"}}) var<storage, read> tables: array<u32>;
-@group(0) @binding({{.At "sums"}}) var<storage, read_write> sums: array<vec2<f32>>;
-@group(0) @binding({{.At "chosen"}}) var<storage, read_write> chosen: array<f32>;
-{{- else}}
-@group(0) @binding({{.At "y"}}) var<storage, read_write> y: array<vec4<f32>>;
-{{- end}}
-@group(0) @binding({{.At "parameters"}}) var<uniform> p: Parameters;
+@group(0) @binding(${at_scales}) var<storage, read> scales: array<vec4<f32>>;
+//#end
+//#if residual
+@group(0) @binding(${at_residual}) var<storage, read> residual: array<vec4<f32>>;
+//#end
+//#if log_softmax
+@group(0) @binding(${at_tables}) var<storage, read> tables: array<u32>;
+@group(0) @binding(${at_sums}) var<storage, read_write> sums: array<vec2<f32>>;
+@group(0) @binding(${at_chosen}) var<storage, read_write> chosen: array<f32>;
+//#else
+@group(0) @binding(${at_y}) var<storage, read_write> y: array<vec4<f32>>;
+//#end
+@group(0) @binding(${at_parameters}) var<uniform> p: Parameters;
 
 // weight returns four outputs of one k.
 fn weight(at: u32) -> vec4<f32> {
-{{- if eq .Storage "f32"}}
+//#if storage == f32
   return w[at];
-{{- else if eq .Storage "f16"}}
+//#else if storage == f16
   let packed = w[at];
   return vec4<f32>(unpack2x16float(packed.x), unpack2x16float(packed.y));
-{{- else}}
+//#else
   let packed = bitcast<i32>(w[at]);
   return vec4<f32>(vec4<i32>(packed << 24u, packed << 16u, packed << 8u, packed) >> vec4<u32>(24u));
-{{- end}}
+//#end
 }
-{{if .LogSoftmax}}
-var<workgroup> lanes: array<vec2<f32>, {{.Lanes}}>;
+//#if log_softmax
+
+var<workgroup> lanes: array<vec2<f32>, ${lanes}>;
 
 const LOWEST: f32 = -3.0e38; // stands for minus infinity, which WGSL does not promise
 
@@ -70,36 +71,53 @@ fn join(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
   let largest = max(a.x, b.x);
   return vec2<f32>(largest, a.y * exp(a.x - largest) + b.y * exp(b.x - largest));
 }
-{{end}}
-{{- if eq .Form "tiled"}}
-var<workgroup> x_tile: array<vec4<f32>, {{mul .TileRows .Depth}}>;
-var<workgroup> w_tile: array<vec4<f32>, {{mul .TileVectors .Depth 4}}>;
-{{end}}
-@compute @workgroup_size({{.LanesX}}, {{.LanesY}})
+//#end
+//#if form == tiled
+
+var<workgroup> x_tile: array<vec4<f32>, ${tile_rows * depth}>;
+var<workgroup> w_tile: array<vec4<f32>, ${tile_vectors * depth * 4}>;
+//#end
+
+@compute @workgroup_size(${lanes_x}, ${lanes_y})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-  let row0 = group.y * {{.TileRows}}u + local.y * {{.Rows}}u;
-  let column0 = (p.tile0 + group.x) * {{.TileVectors}}u + local.x;
-{{- range $i := .Rows}}{{range $j := $.Vectors}}
-  var sum_{{$i}}_{{$j}} = vec4<f32>();
-{{- end}}{{end}}
-{{if eq .Form "tiled"}}{{template "product_tiled" .}}{{else}}{{template "product_block" .}}{{end}}
-{{- if eq .Storage "int8"}}
-{{- range $j := .Vectors}}
-  let scale_{{$j}} = scales[column0 + {{mul $j $.LanesX}}u];
-{{- range $i := $.Rows}}
-  sum_{{$i}}_{{$j}} *= scale_{{$j}};
-{{- end}}{{end}}
-{{- end}}
-{{if .LogSoftmax}}{{template "product_softmax" .}}{{else}}
-{{- range $i := .Rows}}
-  if (row0 + {{$i}}u < p.rows) {
-    let at = (row0 + {{$i}}u) * p.y4 + p.y0 + column0;
-{{- range $j := $.Vectors}}
-    if (column0 + {{mul $j $.LanesX}}u < p.columns4) {
-      y[at + {{mul $j $.LanesX}}u] = sum_{{$i}}_{{$j}}{{if $.Residual}} + residual[at + {{mul $j $.LanesX}}u]{{end}};
+  let row0 = group.y * ${tile_rows}u + local.y * ${rows}u;
+  let column0 = (p.tile0 + group.x) * ${tile_vectors}u + local.x;
+//#for i in rows
+//#for j in vectors
+  var sum_${i}_${j} = vec4<f32>();
+//#end
+//#end
+
+//#if form == tiled
+//#include product_tiled
+//#else
+//#include product_block
+//#end
+//#if storage == int8
+//#for j in vectors
+  let scale_${j} = scales[column0 + ${j * lanes_x}u];
+//#for i in rows
+  sum_${i}_${j} *= scale_${j};
+//#end
+//#end
+//#end
+
+//#if log_softmax
+//#include product_softmax
+//#else
+//#for i in rows
+  if (row0 + ${i}u < p.rows) {
+    let at = (row0 + ${i}u) * p.y4 + p.y0 + column0;
+//#for j in vectors
+    if (column0 + ${j * lanes_x}u < p.columns4) {
+//#if residual
+      y[at + ${j * lanes_x}u] = sum_${i}_${j} + residual[at + ${j * lanes_x}u];
+//#else
+      y[at + ${j * lanes_x}u] = sum_${i}_${j};
+//#end
     }
-{{- end}}
+//#end
   }
-{{- end}}
-{{- end}}
+//#end
+//#end
 }

@@ -4,7 +4,7 @@
 //   x, y    [·, 4·stride4]
 //   tables  from pairs0: row of x and row of y of each of the count copies
 //
-// One invocation copies one vec4. Dispatch: count · stride4 / {{.Lanes}}.
+// One invocation copies one vec4. Dispatch: count · stride4 / ${lanes}.
 
 struct Parameters {
   count: u32,
@@ -17,9 +17,9 @@ struct Parameters {
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> p: Parameters;
 
-@compute @workgroup_size({{.Lanes}})
+@compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let i = (group.y * groups.x + group.x) * {{.Lanes}}u + lane;
+  let i = (group.y * groups.x + group.x) * ${lanes}u + lane;
   let pair = i / p.stride4;
   if (pair < p.count) {
     let column = i % p.stride4;
