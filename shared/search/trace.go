@@ -6,10 +6,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"math"
 	"strconv"
 
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/wire"
 )
 
 // TraceVersion is the version of the format that TraceWriter writes and ReadTrace reads.
@@ -40,8 +40,8 @@ func NewTraceWriter(w io.Writer, h TraceHeader) (*TraceWriter, error) {
 	t.line(headerLine{
 		Version: TraceVersion, Optimizer: h.Optimizer, Labels: h.Labels,
 		Problem: problemLine{
-			Dim: h.Problem.Dim, Lower: numbers(h.Problem.Lower), Upper: numbers(h.Problem.Upper), Budget: h.Problem.Budget,
-			Batch: h.Problem.Batch, Seed: strconv.FormatUint(h.Problem.Seed, 10), L1: number(h.Problem.L1), Groups: h.Problem.Groups,
+			Dim: h.Problem.Dim, Lower: wire.Numbers(h.Problem.Lower), Upper: wire.Numbers(h.Problem.Upper), Budget: h.Problem.Budget,
+			Batch: h.Problem.Batch, Seed: strconv.FormatUint(h.Problem.Seed, 10), L1: wire.Number(h.Problem.L1), Groups: h.Problem.Groups,
 		},
 	})
 	t.flush()
@@ -55,8 +55,8 @@ func ContinueTrace(w io.Writer) *TraceWriter { return &TraceWriter{w: w} }
 func (t *TraceWriter) Observe(e Evaluation) {
 	t.line(evaluationLine{
 		Number: e.Number, Round: e.Round, RoundSize: e.RoundSize,
-		Objective: number(e.Score.Objective), Loss: number(e.Score.Loss), Best: number(e.Best), Weights: numbers(e.Candidate),
-		Examples: numbers(e.Score.Examples), LogProbs: numbers(e.Score.LogProbs),
+		Objective: wire.Number(e.Score.Objective), Loss: wire.Number(e.Score.Loss), Best: wire.Number(e.Best), Weights: wire.Numbers(e.Candidate),
+		Examples: wire.Numbers(e.Score.Examples), LogProbs: wire.Numbers(e.Score.LogProbs),
 	})
 	t.pending++
 	if t.pending >= e.RoundSize {
@@ -94,80 +94,24 @@ type headerLine struct {
 }
 
 type problemLine struct {
-	Dim    int      `json:"dim"`
-	Lower  []number `json:"lower"`
-	Upper  []number `json:"upper"`
-	Budget int      `json:"budget"`
-	Batch  int      `json:"batch"`
-	Seed   string   `json:"seed"` // text, because JSON numbers of other languages hold 53 bits
-	L1     number   `json:"l1"`
-	Groups []int    `json:"groups,omitempty"`
+	Dim    int           `json:"dim"`
+	Lower  []wire.Number `json:"lower"`
+	Upper  []wire.Number `json:"upper"`
+	Budget int           `json:"budget"`
+	Batch  int           `json:"batch"`
+	Seed   string        `json:"seed"` // text, because JSON numbers of other languages hold 53 bits
+	L1     wire.Number   `json:"l1"`
+	Groups []int         `json:"groups,omitempty"`
 }
 
 type evaluationLine struct {
-	Number    int      `json:"evaluation"`
-	Round     int      `json:"round"`
-	RoundSize int      `json:"round_size"`
-	Objective number   `json:"objective"`
-	Loss      number   `json:"loss"`
-	Best      number   `json:"best"`
-	Weights   []number `json:"weights"`
-	Examples  []number `json:"examples,omitempty"`
-	LogProbs  []number `json:"log_probs,omitempty"`
-}
-
-// number is a float64 that JSON can hold whatever its value.
-type number float64
-
-func (n number) MarshalJSON() ([]byte, error) {
-	switch v := float64(n); {
-	case math.IsNaN(v):
-		return []byte("null"), nil
-	case math.IsInf(v, 1):
-		return []byte(`"inf"`), nil
-	case math.IsInf(v, -1):
-		return []byte(`"-inf"`), nil
-	default:
-		return strconv.AppendFloat(nil, v, 'g', -1, 64), nil
-	}
-}
-
-func (n *number) UnmarshalJSON(data []byte) error {
-	switch s := string(data); s {
-	case "null":
-		*n = number(math.NaN())
-	case `"inf"`:
-		*n = number(math.Inf(1))
-	case `"-inf"`:
-		*n = number(math.Inf(-1))
-	default:
-		v, err := strconv.ParseFloat(s, 64)
-		if err != nil {
-			return fault.New(fault.Invalid, "", "%.40s is not a number", s)
-		}
-		*n = number(v)
-	}
-	return nil
-}
-
-func numbers(v []float64) []number {
-	if v == nil {
-		return nil
-	}
-	n := make([]number, len(v))
-	for i, x := range v {
-		n[i] = number(x)
-	}
-	return n
-}
-
-func floats(n []number) []float64 {
-	if n == nil {
-		return nil
-	}
-	v := make([]float64, len(n))
-	for i, x := range n {
-		v[i] = float64(x)
-	}
-	return v
+	Number    int           `json:"evaluation"`
+	Round     int           `json:"round"`
+	RoundSize int           `json:"round_size"`
+	Objective wire.Number   `json:"objective"`
+	Loss      wire.Number   `json:"loss"`
+	Best      wire.Number   `json:"best"`
+	Weights   []wire.Number `json:"weights"`
+	Examples  []wire.Number `json:"examples,omitempty"`
+	LogProbs  []wire.Number `json:"log_probs,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/wire"
 )
 
 // maxTraceLine bounds what ReadTrace holds at once: a trace may come from anyone. Bytes.
@@ -120,7 +121,7 @@ func readHeader(data []byte) (TraceHeader, error) {
 		return TraceHeader{}, fault.New(fault.Invalid, "seed", "is not a 64-bit number as text")
 	}
 	p := Problem{
-		Dim: h.Problem.Dim, Lower: floats(h.Problem.Lower), Upper: floats(h.Problem.Upper), Budget: h.Problem.Budget,
+		Dim: h.Problem.Dim, Lower: wire.Floats(h.Problem.Lower), Upper: wire.Floats(h.Problem.Upper), Budget: h.Problem.Budget,
 		Batch: h.Problem.Batch, Seed: seed, L1: float64(h.Problem.L1), Groups: h.Problem.Groups,
 	}
 	return TraceHeader{Problem: p, Optimizer: h.Optimizer, Labels: h.Labels}, p.Check()
@@ -128,14 +129,14 @@ func readHeader(data []byte) (TraceHeader, error) {
 
 func readEvaluation(data []byte) (Evaluation, error) {
 	// A missing number must not become 0, which is a perfect loss.
-	l := evaluationLine{Objective: number(math.NaN()), Loss: number(math.NaN())}
+	l := evaluationLine{Objective: wire.Number(math.NaN()), Loss: wire.Number(math.NaN())}
 	if err := decodeStrict(data, &l); err != nil {
 		return Evaluation{}, err
 	}
 	return Evaluation{
-		Number: l.Number, Round: l.Round, RoundSize: l.RoundSize, Candidate: floats(l.Weights),
+		Number: l.Number, Round: l.Round, RoundSize: l.RoundSize, Candidate: wire.Floats(l.Weights),
 		Score: Score{
-			Objective: float64(l.Objective), Loss: float64(l.Loss), Examples: floats(l.Examples), LogProbs: floats(l.LogProbs),
+			Objective: float64(l.Objective), Loss: float64(l.Loss), Examples: wire.Floats(l.Examples), LogProbs: wire.Floats(l.LogProbs),
 		},
 	}, nil
 }
