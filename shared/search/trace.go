@@ -53,11 +53,7 @@ func ContinueTrace(w io.Writer) *TraceWriter { return &TraceWriter{w: w} }
 
 // Observe adds one evaluation; it fits RunOptions.Observe. A failure is kept for Err, and nothing is written after it.
 func (t *TraceWriter) Observe(e Evaluation) {
-	t.line(evaluationLine{
-		Number: e.Number, Round: e.Round, RoundSize: e.RoundSize,
-		Objective: wire.Number(e.Score.Objective), Loss: wire.Number(e.Score.Loss), Best: wire.Number(e.Best), Weights: wire.Numbers(e.Candidate),
-		Examples: wire.Numbers(e.Score.Examples), LogProbs: wire.Numbers(e.Score.LogProbs),
-	})
+	t.line(newEvaluationLine(e))
 	t.pending++
 	if t.pending >= e.RoundSize {
 		t.flush()
@@ -84,6 +80,17 @@ func (t *TraceWriter) flush() {
 		}
 	}
 	t.round.Reset()
+}
+
+// MarshalEvaluation is an evaluation as a line of a trace has it, without the line's end.
+func MarshalEvaluation(e Evaluation) ([]byte, error) { return json.Marshal(newEvaluationLine(e)) }
+
+func newEvaluationLine(e Evaluation) evaluationLine {
+	return evaluationLine{
+		Number: e.Number, Round: e.Round, RoundSize: e.RoundSize,
+		Objective: wire.Number(e.Score.Objective), Loss: wire.Number(e.Score.Loss), Best: wire.Number(e.Best), Weights: wire.Numbers(e.Candidate),
+		Examples: wire.Numbers(e.Score.Examples), LogProbs: wire.Numbers(e.Score.LogProbs),
+	}
 }
 
 type headerLine struct {

@@ -54,7 +54,7 @@ func ReadTrace(r io.Reader) (Trace, error) {
 		if len(trace.Evaluations)+len(round) == trace.Problem.Budget {
 			return Trace{}, fault.New(fault.Invalid, lines.place(), "more evaluations than the budget of %d", trace.Problem.Budget)
 		}
-		e, err := readEvaluation(data)
+		e, err := UnmarshalEvaluation(data)
 		if err == nil {
 			err = trace.follows(e, round)
 		}
@@ -127,7 +127,8 @@ func readHeader(data []byte) (TraceHeader, error) {
 	return TraceHeader{Problem: p, Optimizer: h.Optimizer, Labels: h.Labels}, p.Check()
 }
 
-func readEvaluation(data []byte) (Evaluation, error) {
+// UnmarshalEvaluation reads what MarshalEvaluation wrote.
+func UnmarshalEvaluation(data []byte) (Evaluation, error) {
 	// A missing number must not become 0, which is a perfect loss.
 	l := evaluationLine{Objective: wire.Number(math.NaN()), Loss: wire.Number(math.NaN())}
 	if err := decodeStrict(data, &l); err != nil {
