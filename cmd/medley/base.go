@@ -7,6 +7,7 @@ import (
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/gpu/probe"
 	"github.com/medley-lora/medley/gpu/service"
+	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
@@ -56,7 +57,7 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 	return &base{
 		backend: b.Info().Name, device: b.Info().Device, reason: choice.Reason,
 		open: func(method lora.Method, modules []module) (session, error) {
-			return engine.NewMixer(e, method, names(modules), loader(modules))
+			return engine.NewMixer(e, method, names(modules), adapters.Loader(folders(modules)))
 		},
 		close: sync.OnceFunc(func() { e.Close(); b.Close() }),
 	}, nil

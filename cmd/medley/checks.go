@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/peft"
@@ -36,20 +39,5 @@ func checkFile(flag, path string) error {
 
 // checkRank refuses, before the search, a rank that no composition of the modules could have.
 func (c *composeCommand) checkRank(modules map[string]*peft.Module) error {
-	switch {
-	case c.Rank < 0:
-		return fault.New(fault.Invalid, "--rank", "%d is negative", c.Rank)
-	case c.Rank > 0 && c.Method != string(lora.Delta):
-		return fault.New(fault.Invalid, "--rank", "the method %s does not take a rank", c.Method)
-	}
-	most := 0
-	for _, m := range modules {
-		for _, l := range m.Layers {
-			most = max(most, min(l.In, l.Out))
-		}
-	}
-	if c.Rank > most {
-		return fault.New(fault.Invalid, "--rank", "%d is more than the %d that the largest layer can have", c.Rank, most)
-	}
-	return nil
+	return adapters.CheckRank("--rank", c.Rank, lora.Method(c.Method), slices.Collect(maps.Values(modules)))
 }

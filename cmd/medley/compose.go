@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
@@ -146,40 +147,20 @@ func sample(modules []module, n int, seed int64) ([]module, error) {
 	return drawn, nil
 }
 
-// composeOutput is what compose prints with --json, and composition.json beside the adapter.
-type composeOutput struct {
-	compose.Result
-	Method     string     `json:"method"`
-	Optimizer  string     `json:"optimizer"`        // its name; a plugin's is its own word
-	Mode       string     `json:"optimizer_mode"`   // native or sandboxed
-	Plugin     *plugin    `json:"plugin,omitempty"` // none if the optimizer is built in
-	Seed       uint64     `json:"seed"`
-	Backend    string     `json:"backend"`
-	Difference difference `json:"difference"`
-	Adapter    string     `json:"adapter"` // folder
-	Rank       int        `json:"rank"`    // the largest of the adapter's layers
-	Base       string     `json:"base"`
-	Command    string     `json:"command"` // to repeat the run
-}
-
-// difference says how far the update of the adapter, as read back from disk, is from its definition.
-type difference struct {
-	MaxAbs   float64 `json:"max_abs"`
-	Relative finite  `json:"relative"` // in the Frobenius norm; with a truncation to a rank, its error
-}
-
 // finish writes the adapter, the report and the result.
 func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) error {
-	out := composeOutput{
+	out := compose.Output{
 		Result: *result, Method: c.Method, Optimizer: s.optimizer.name, Mode: s.optimizer.mode, Plugin: s.optimizer.plugin, Seed: c.Seed, Backend: s.base.backend,
 		Adapter: c.Out, Base: c.Base, Command: commandLine(a.args),
 	}
 	var err error
 	var written *lora.Adapter
-	if written, out.Difference, err = s.export(result, c.Out, c.Rank, c.Base); err != nil {
+	method := lora.Method(c.Method)
+	written, out.Difference, err = adapters.Export(c.Out, "--out "+c.Out, method, folders(s.modules), result, lora.Options{Rank: c.Rank}, c.Base)
+	if err != nil {
 		return err
 	}
-	out.Rank = largestRank(written)
+	out.Rank = adapters.Rank(written)
 	if err := writeJSON(filepath.Join(c.Out, "composition.json"), out); err != nil {
 		return err
 	}
@@ -209,30 +190,6 @@ func resumeHint(trace string) string {
 		return ""
 	}
 	return "; the same command goes on from " + trace
-}
-
-// export composes the adapter that the weights mean, writes it, reads it back and compares it with the definition.
-func (s *composing) export(result *compose.Result, out string, rank int, base string) (*lora.Adapter, difference, error) {
-	var chosen []*lora.Adapter
-	var weights []float64
-	load := loader(s.modules)
-	for i, name := range result.Modules {
-		if w := result.Composed.Weights[i]; w != 0 {
-			m, err := load(name)
-			if err != nil {
-				return nil, difference{}, err
-			}
-			chosen, weights = append(chosen, m), append(weights, w)
-		}
-	}
-	if len(chosen) == 0 { // the base itself was best: a zero update of the first module's shape
-		m, err := load(result.Modules[0])
-		if err != nil {
-			return nil, difference{}, err
-		}
-		chosen, weights = []*lora.Adapter{m}, []float64{0}
-	}
-	return writeAdapter(out, lora.Method(s.flags.Method), chosen, weights, lora.Options{Rank: rank}, base)
 }
 
 func writeJSON(path string, v any) error {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/medley-lora/medley/shared/adapters"
 )
 
 // point and composed mirror the documented output of compose --json.
@@ -229,7 +231,7 @@ func TestComposeCanceledWhileAnswering(t *testing.T) {
 	if got.Evaluations != 12 || got.Composed == nil || got.Composed.Accuracy != nil {
 		t.Errorf("%+v", got)
 	}
-	if _, err := loadAdapter(p.to("out")); err != nil {
+	if _, err := adapters.Load(p.to("out")); err != nil {
 		t.Errorf("the adapter: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/search"
@@ -63,7 +64,7 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 		proposing, err = s.optimizer.new(s.app.ctx, p)
 		return proposing, err
 	}
-	s.job.Sketch = sketcher(s.modules)
+	s.job.Sketch = adapters.Sketcher(folders(s.modules))
 	watch := &watcher{app: s.app, title: s.title}
 	s.job.Observe = watch.observe
 	result, err = compose.Run(s.app.ctx, model, s.job)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/medley-lora/medley/shared/adapters"
 )
 
 // misuse is a command line that is wrong in one place.
@@ -219,7 +221,7 @@ func changed(right, changes []string) []string {
 // misfit writes an adapter for another base.
 func misfit(t *testing.T, p place) string {
 	t.Helper()
-	a, err := loadAdapter(p.module("add"))
+	a, err := adapters.Load(p.module("add"))
 	if err != nil {
 		t.Fatal(err)
 	}

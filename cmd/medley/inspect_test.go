@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/peft"
 )
@@ -111,7 +112,7 @@ func TestInspectGoesOn(t *testing.T) {
 // What strangers wrote never reaches a terminal as control characters.
 func TestInspectIsSafeToPrint(t *testing.T) {
 	p := newPlace(t)
-	a, err := loadAdapter(p.module("plural"))
+	a, err := adapters.Load(p.module("plural"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/shared/adapters"
+	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 )
@@ -33,7 +35,7 @@ type mergeOutput struct {
 	Base       string             `json:"base,omitempty"`
 	Rank       int                `json:"rank"` // the largest of the update's layers
 	Layers     int                `json:"layers"`
-	Difference difference         `json:"difference"` // of the update from the method's definition
+	Difference compose.Difference `json:"difference"` // of the update from the method's definition
 	Model      *mergedModel       `json:"model,omitempty"`
 	Command    string             `json:"command"` // to repeat the run
 }
@@ -43,7 +45,7 @@ func (c *mergeCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	adapters, err := readAll(a, modules)
+	all, err := readAll(a, modules)
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func (c *mergeCommand) Run(a *app) error {
 			return fault.In("--base "+c.Base, err)
 		}
 		defer base.Store.Close()
-		for _, m := range adapters {
+		for _, m := range all {
 			if err := engine.Fits(base.maps, m); err != nil {
 				return err
 			}
@@ -66,9 +68,9 @@ func (c *mergeCommand) Run(a *app) error {
 		out.Weights[m.name] = weights[i]
 	}
 	if c.IntoBase {
-		err = c.mergeIntoBase(a, &out, base, adapters, weights, options)
+		err = c.mergeIntoBase(a, &out, base, all, weights, options)
 	} else {
-		err = c.mergeToAdapter(&out, adapters, weights, options)
+		err = c.mergeToAdapter(&out, all, weights, options)
 	}
 	if err != nil {
 		return asFlag(err)
@@ -142,27 +144,27 @@ func notAmong(out string, modules []module) error {
 func readAll(a *app, modules []module) ([]*lora.Adapter, error) {
 	shown := a.startProgress("reading modules", len(modules))
 	defer shown.end()
-	load := loader(modules)
-	adapters := make([]*lora.Adapter, len(modules))
+	load := adapters.Loader(folders(modules))
+	all := make([]*lora.Adapter, len(modules))
 	for i, m := range modules {
 		if err := a.ctx.Err(); err != nil {
 			return nil, err
 		}
 		var err error
-		if adapters[i], err = load(m.name); err != nil {
+		if all[i], err = load(m.name); err != nil {
 			return nil, err
 		}
 		shown.set(i+1, "")
 	}
-	return adapters, nil
+	return all, nil
 }
 
-func (c *mergeCommand) mergeToAdapter(out *mergeOutput, adapters []*lora.Adapter, weights []float64, o lora.Options) error {
-	written, difference, err := writeAdapter(c.Out, out.Method, adapters, weights, o, c.Base)
+func (c *mergeCommand) mergeToAdapter(out *mergeOutput, all []*lora.Adapter, weights []float64, o lora.Options) error {
+	written, difference, err := adapters.Write(c.Out, "--out "+c.Out, out.Method, all, weights, o, c.Base)
 	if err != nil {
 		return err
 	}
-	out.Difference, out.Rank = difference, largestRank(written)
+	out.Difference, out.Rank = difference, adapters.Rank(written)
 	out.Layers = len(written.Layers)
 	return nil
 }

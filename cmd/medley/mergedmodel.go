@@ -9,17 +9,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/shared/checkpoint"
+	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 )
 
 // mergedModel describes a model that was written with an update in its weights.
 type mergedModel struct {
-	Parameters int64      `json:"parameters"`
-	Bytes      int64      `json:"bytes"`    // of the tensors
-	Types      []string   `json:"types"`    // of the updated maps
-	Rounding   difference `json:"rounding"` // what the types of the weights lost of the update, as read back
+	Parameters int64              `json:"parameters"`
+	Bytes      int64              `json:"bytes"`    // of the tensors
+	Types      []string           `json:"types"`    // of the updated maps
+	Rounding   compose.Difference `json:"rounding"` // what the types of the weights lost of the update, as read back
 }
 
 func (m *mergedModel) inWords() string {
@@ -30,18 +32,18 @@ func (m *mergedModel) inWords() string {
 		strings.Join(m.Types, " and "), m.Rounding.MaxAbs, 100*float64(m.Rounding.Relative))
 }
 
-func (c *mergeCommand) mergeIntoBase(a *app, out *mergeOutput, base *baseFolder, adapters []*lora.Adapter, weights []float64, o lora.Options) error {
-	update, err := lora.Compose(out.Method, adapters, weights, o)
+func (c *mergeCommand) mergeIntoBase(a *app, out *mergeOutput, base *baseFolder, all []*lora.Adapter, weights []float64, o lora.Options) error {
+	update, err := lora.Compose(out.Method, all, weights, o)
 	if err != nil {
 		return err
 	}
-	_, total, err := lora.Difference(update, out.Method, adapters, weights, o)
+	_, total, err := lora.Difference(update, out.Method, all, weights, o)
 	if err != nil {
 		return err
 	}
-	out.Difference = difference{MaxAbs: total.MaxAbs, Relative: finite(total.Relative)}
+	out.Difference = compose.NewDifference(total)
 	out.Layers = len(update.Layers)
-	out.Rank = largestRank(update)
+	out.Rank = adapters.Rank(update)
 	out.Model, err = writeModel(a, c.Out, c.Base, base.Store, update)
 	return fault.In("--out "+c.Out, err)
 }
@@ -149,7 +151,7 @@ func readBack(dir string, base *checkpoint.Store, update *lora.Adapter) (*merged
 	}
 	merged.Types = sortedKeys(types)
 	if lost > 0 {
-		merged.Rounding.Relative = finite(math.Sqrt(lost / whole))
+		merged.Rounding.Relative = compose.Finite(math.Sqrt(lost / whole))
 	}
 	return merged, nil
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/medley-lora/medley/shared/fault"
-	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/peft"
 	"github.com/medley-lora/medley/shared/task"
 )
@@ -111,34 +110,6 @@ func names(modules []module) []string {
 		all[i] = m.name
 	}
 	return all
-}
-
-// loader returns a function that reads a module by name.
-func loader(modules []module) func(name string) (*lora.Adapter, error) {
-	folders := make(map[string]string, len(modules))
-	for _, m := range modules {
-		folders[m.name] = m.folder
-	}
-	return func(name string) (*lora.Adapter, error) {
-		folder, ok := folders[name]
-		if !ok {
-			return nil, fault.New(fault.NotFound, "module "+name, "there is none of that name")
-		}
-		a, err := loadAdapter(folder)
-		if err != nil {
-			return nil, fault.In("module "+name, err)
-		}
-		a.Name = name
-		return a, nil
-	}
-}
-
-func loadAdapter(folder string) (*lora.Adapter, error) {
-	m, err := peft.Open(folder, peft.OpenOptions{AllowPickle: true})
-	if err != nil {
-		return nil, err
-	}
-	return m.Load()
 }
 
 // openModules opens every module's configuration and headers, so that one that cannot be used is refused before any work.

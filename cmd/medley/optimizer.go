@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"math"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/search"
 	"github.com/medley-lora/medley/wasm/guest"
@@ -67,19 +67,12 @@ const (
 	sandboxed = "sandboxed" // as WebAssembly, a plugin's in a process of its own
 )
 
-// plugin says which plugin proposed the weights.
-type plugin struct {
-	Version string            `json:"version"`
-	SHA256  string            `json:"sha256"`
-	Options map[string]string `json:"options"`
-}
-
 // proposer is the chosen optimizer, to be started on problems.
 type proposer struct {
 	name   string // an algorithm's, or what a plugin calls itself
 	mode   string
 	place  string // which optimizer, in messages
-	plugin *plugin
+	plugin *compose.Plugin
 	start  func(ctx context.Context, p search.Problem) (search.Optimizer, error)
 	close  func()
 }
@@ -94,13 +87,16 @@ func (f optimizerFlags) open(ctx context.Context, modules int) (*proposer, error
 	var err error
 	switch {
 	case f.isPlugin():
-		err = f.openPlugin(ctx, o, modules)
+		var wasm []byte
+		if wasm, err = readPlugin(f.Optimizer); err == nil {
+			err = o.openPlugin(ctx, wasm, f.OptimizerOption, modules)
+		}
 	case f.OptimizerNative:
 		o.start = func(_ context.Context, p search.Problem) (search.Optimizer, error) {
 			return optimizer.New(f.Optimizer, p)
 		}
 	default:
-		err = f.openSandbox(ctx, o)
+		err = o.openSandbox(ctx, f.Optimizer)
 	}
 	if err != nil {
 		return nil, fault.In(o.place, err)
@@ -109,7 +105,7 @@ func (f optimizerFlags) open(ctx context.Context, modules int) (*proposer, error
 }
 
 // openSandbox lets the built-in guest be compiled, or read from the cache, while the caller goes on.
-func (f optimizerFlags) openSandbox(ctx context.Context, o *proposer) error {
+func (o *proposer) openSandbox(ctx context.Context, algorithm string) error {
 	r, err := cachedRuntime(ctx)
 	if err != nil {
 		return err
@@ -128,7 +124,7 @@ func (f optimizerFlags) openSandbox(ctx context.Context, o *proposer) error {
 		if failure != nil {
 			return nil, failure
 		}
-		return module.New(ctx, p, map[string]string{"optimizer": f.Optimizer})
+		return module.New(ctx, p, map[string]string{"optimizer": algorithm})
 	}
 	return nil
 }
@@ -149,25 +145,22 @@ func cachedRuntime(ctx context.Context) (*host.Runtime, error) {
 // trialModules is how many weights a plugin is tried with: it may have a limit, and a search may be narrowed to fewer than all.
 const trialModules = 8
 
-func (f optimizerFlags) openPlugin(ctx context.Context, o *proposer, modules int) error {
-	wasm, err := readPlugin(f.Optimizer)
-	if err != nil {
-		return err
-	}
+// openPlugin tries a plugin as for so many modules.
+func (o *proposer) openPlugin(ctx context.Context, wasm []byte, given map[string]string, modules int) error {
 	trial := search.Problem{Dim: min(modules, trialModules), Budget: 1, Batch: 1}
 	trial.Lower, trial.Upper = search.Box(trial.Dim, 1)
 	// Interpreted, since a large plugin takes seconds to compile.
-	tried, err := host.NewIsolated(ctx, host.NewPool(host.PoolOptions{Command: sandbox, Interpreter: true}), wasm, trial, f.OptimizerOption)
+	tried, err := host.NewIsolated(ctx, host.NewPool(host.PoolOptions{Command: sandbox, Interpreter: true}), wasm, trial, given)
 	if err != nil {
 		return err
 	}
 	_ = tried.Close() // it has said what it is
 	info := tried.Info()
 	options := map[string]string{} // never null
-	maps.Copy(options, f.OptimizerOption)
+	maps.Copy(options, given)
 	o.name, o.mode = info.Name, sandboxed
 	o.place += " (" + strings.TrimSpace(info.Name+" "+info.Version) + ")"
-	o.plugin = &plugin{Version: info.Version, SHA256: digestOfBytes(wasm), Options: options}
+	o.plugin = &compose.Plugin{Version: info.Version, SHA256: digestOfBytes(wasm), Options: options}
 	pool := host.NewPool(host.PoolOptions{Command: sandbox})
 	o.start = func(ctx context.Context, p search.Problem) (search.Optimizer, error) {
 		return host.NewIsolated(ctx, pool, wasm, p, options)
@@ -200,19 +193,9 @@ func readPlugin(path string) ([]byte, error) {
 func (o *proposer) labels() map[string]string {
 	l := map[string]string{"optimizer mode": o.mode}
 	if o.plugin != nil {
-		l["plugin"], l["plugin options"] = o.plugin.SHA256, o.plugin.options()
+		l["plugin"], l["plugin options"] = o.plugin.SHA256, o.plugin.OptionsInWords()
 	}
 	return l
-}
-
-// options lists them in one order.
-func (p *plugin) options() string {
-	var all []string
-	for key, value := range p.Options {
-		all = append(all, fmt.Sprintf("%q=%q", key, value))
-	}
-	slices.Sort(all)
-	return strings.Join(all, " ")
 }
 
 // lasting is an optimizer whose failure ends the search as if there were nothing more to ask, so that what was found is not lost.
@@ -281,16 +264,4 @@ func (l *lasting) end() error {
 		_ = g.Close() // nothing is lost with it
 	}
 	return l.failure
-}
-
-// describe says it to people.
-func (o *proposer) describe() string {
-	if o.plugin == nil {
-		return o.name + ", " + o.mode
-	}
-	text := fmt.Sprintf("%s %s, a plugin, SHA-256 %s", o.name, o.plugin.Version, o.plugin.SHA256)
-	if options := o.plugin.options(); options != "" {
-		text += ", options " + options
-	}
-	return text
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/wasm/guest"
 	"github.com/medley-lora/medley/wasm/optimizer"
 )
@@ -163,7 +164,7 @@ func TestPluginMisbehaves(t *testing.T) {
 				if got.Evaluations != 2 || got.Stopped != "failed" || got.Composed == nil || got.BestSingle == nil {
 					t.Errorf("%+v", got)
 				}
-				if _, err := loadAdapter(p.to("out")); err != nil {
+				if _, err := adapters.Load(p.to("out")); err != nil {
 					t.Errorf("the adapter: %v", err)
 				}
 				if n := strings.Count(evaluationsOf(t, p.to("trace")), "\n"); n != 2 {

@@ -12,7 +12,7 @@ import (
 )
 
 // printResult shows a composition to people.
-func printResult(a *app, out *composeOutput, report string) {
+func printResult(a *app, out *compose.Output, report string) {
 	t := newTable(a.stdout, "", "objective", "loss", "held-out loss", "accuracy")
 	row := func(name string, p *compose.Point) {
 		if p != nil {
@@ -36,7 +36,7 @@ func printResult(a *app, out *composeOutput, report string) {
 	}
 }
 
-func evaluationsInWords(out *composeOutput) string {
+func evaluationsInWords(out *compose.Output) string {
 	text := fmt.Sprintf("%s in %s, %.2f s of search on %s.", count(out.Evaluations, "evaluation"), count(out.Rounds, "round"), out.SearchSeconds, out.Backend)
 	if n := out.Narrowed; n != nil {
 		text += fmt.Sprintf(" %d of them narrowed %d modules to %d.", n.Evaluations, n.From, len(n.To))

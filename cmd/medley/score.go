@@ -10,6 +10,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/task"
@@ -34,40 +35,30 @@ type scoreOutput struct {
 
 	Precision string `json:"precision"`
 	// LossDifference is the mean over the vectors of |loss - loss in f32|; absent in f32.
-	LossDifference *finite      `json:"loss_difference,omitempty"`
-	exact          *scoreOutput // in f32
+	LossDifference *compose.Finite `json:"loss_difference,omitempty"`
+	exact          *scoreOutput    // in f32
 }
 
 // lossDifference compares with the exact scores.
-func (o *scoreOutput) lossDifference() *finite {
+func (o *scoreOutput) lossDifference() *compose.Finite {
 	sum := 0.0
 	for i, s := range o.Scores {
 		sum += math.Abs(float64(s.Loss - o.exact.Scores[i].Loss))
 	}
-	d := finite(sum / float64(len(o.Scores)))
+	d := compose.Finite(sum / float64(len(o.Scores)))
 	return &d
 }
 
 type scoreOf struct {
-	Weights   []float64   `json:"weights"`
-	Objective finite      `json:"objective"`
-	Loss      finite      `json:"loss"`
-	Examples  []exampleOf `json:"examples"`
+	Weights   []float64      `json:"weights"`
+	Objective compose.Finite `json:"objective"`
+	Loss      compose.Finite `json:"loss"`
+	Examples  []exampleOf    `json:"examples"`
 }
 
 type exampleOf struct {
-	Loss     finite   `json:"loss"`
-	LogProbs []finite `json:"logprobs"`
-}
-
-// finite is a number that becomes null where JSON has no word for it.
-type finite float64
-
-func (f finite) MarshalJSON() ([]byte, error) {
-	if v := float64(f); math.IsNaN(v) || math.IsInf(v, 0) {
-		return []byte("null"), nil
-	}
-	return json.Marshal(float64(f))
+	Loss     compose.Finite   `json:"loss"`
+	LogProbs []compose.Finite `json:"logprobs"`
 }
 
 func (c *scoreCommand) Run(a *app) error {
@@ -133,12 +124,12 @@ func (c *scoreCommand) score(a *app, f backendFlag, objective task.Objective, ex
 	}
 	out := &scoreOutput{Scores: make([]scoreOf, len(scores)), Modules: names(modules), Backend: base.backend, Precision: f.Precision}
 	for i, s := range scores {
-		one := scoreOf{Weights: weights[i], Loss: finite(s.Loss), Objective: finite(objective.Value(s.Examples, tokens, weights[i]))}
+		one := scoreOf{Weights: weights[i], Loss: compose.Finite(s.Loss), Objective: compose.Finite(objective.Value(s.Examples, tokens, weights[i]))}
 		rest := s.LogProbs
 		for j, loss := range s.Examples {
-			x := exampleOf{Loss: finite(loss)}
+			x := exampleOf{Loss: compose.Finite(loss)}
 			for _, v := range rest[:tokens[j]] {
-				x.LogProbs = append(x.LogProbs, finite(v))
+				x.LogProbs = append(x.LogProbs, compose.Finite(v))
 			}
 			rest = rest[tokens[j]:]
 			one.Examples = append(one.Examples, x)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/medley-lora/medley/shared/compose"
 )
 
 // evaluatorOf returns the process that a process has started as an evaluator, or 0.
@@ -37,7 +39,7 @@ func TestComposeOnWebGPU(t *testing.T) {
 	args := p.search("--backend", "webgpu", "--budget", "24", "--batch", "4")
 	trace := p.to("trace.jsonl")
 	o := succeed(t, append(args, "--out", p.to("out"), "--trace", trace, "--json")...)
-	if got := decode[composeOutput](t, o); got.Backend != "webgpu" {
+	if got := decode[compose.Output](t, o); got.Backend != "webgpu" {
 		t.Errorf("ran on %q", got.Backend)
 	}
 	want := read(t, trace)

@@ -5,8 +5,10 @@ package report
 import (
 	"bytes"
 	_ "embed"
+	"fmt"
 	"html/template"
 	"io"
+	"strconv"
 
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
@@ -29,6 +31,57 @@ type Section struct {
 
 // Fact is one row of a Section.
 type Fact struct{ Name, Value string }
+
+// Settings are what a result does not say of its search.
+type Settings struct{ Budget, Batch int }
+
+// The titles of the sections that Of makes.
+const (
+	Search  = "Settings"
+	Machine = "Machine"
+	Adapter = "Adapter"
+)
+
+// Of tells of a result, with sections about its search, its machine and its adapter.
+func Of(title string, o *compose.Output, s Settings) *Report {
+	return &Report{
+		Title: title, Result: o.Result, Command: o.Command,
+		Sections: []Section{
+			{Title: Search, Facts: []Fact{
+				{"Method", o.Method}, {"Optimizer", optimizer(o)}, {"Seed", strconv.FormatUint(o.Seed, 10)},
+				{"Objective", fmt.Sprintf("%s, penalty %g", o.Objective.Name, o.Objective.Penalty)},
+				{"Budget", fmt.Sprintf("%d evaluations, at most %d at once", s.Budget, s.Batch)},
+			}},
+			{Title: Machine, Facts: []Fact{{"Backend", o.Backend}}},
+			{Title: Adapter, Facts: []Fact{
+				{"Adapter", o.Adapter}, {"Rank", strconv.Itoa(o.Rank)},
+				{"Difference from the definition", fmt.Sprintf("%.1e relative, %.1e at most", float64(o.Difference.Relative), o.Difference.MaxAbs)},
+				{"Base", o.Base},
+			}},
+		},
+	}
+}
+
+// optimizer says which optimizer it was and how it was run.
+func optimizer(o *compose.Output) string {
+	if o.Plugin == nil {
+		return o.Optimizer + ", " + o.Mode
+	}
+	text := fmt.Sprintf("%s %s, a plugin, SHA-256 %s", o.Optimizer, o.Plugin.Version, o.Plugin.SHA256)
+	if options := o.Plugin.OptionsInWords(); options != "" {
+		text += ", options " + options
+	}
+	return text
+}
+
+// Add puts facts at the end of a section that Of has made.
+func (r *Report) Add(section string, facts ...Fact) {
+	for i := range r.Sections {
+		if r.Sections[i].Title == section {
+			r.Sections[i].Facts = append(r.Sections[i].Facts, facts...)
+		}
+	}
+}
 
 //go:embed page.gohtml
 var page string
