@@ -76,14 +76,17 @@ type Composition struct {
 	Object
 	Request  json.RawMessage // as the API took it, defaults filled in
 	State    State
-	Canceled bool  // somebody asked for the end; the worker that runs it looks
-	Fence    int64 // counts the leases: a write with an older number is refused
+	Canceled bool       // somebody asked for the end; the worker that runs it looks
+	Fence    int64      // counts the leases: a write with an older number is refused
+	Worker   string     // holds the lease, or held the last one
+	Lease    *time.Time // when the lease runs out; nil when nobody holds one
 	Started  *time.Time
 	Ended    *time.Time
 	Done     int // evaluations journaled
 	Budget   int
 	Result   json.RawMessage // when it has succeeded
 	Adapter  string          // digest of the archive of the composed adapter
+	Report   string          // digest of the page that tells of the result
 	Fault    *fault.Error    // when it has failed
 }
 
@@ -104,6 +107,12 @@ type Key struct {
 	Revoked *time.Time
 }
 
+// Revocation is a token that is refused although it has not expired.
+type Revocation struct {
+	ID    string    // what the token is known by
+	Until time.Time // when it expires, and the revocation may be forgotten
+}
+
 // Audit is an event that security looks for later: a failed login, a refused scope, a revocation.
 type Audit struct {
 	ID        string
@@ -113,3 +122,9 @@ type Audit struct {
 	Detail    string
 	Address   string // of the client
 }
+
+// Place returns what lists are ordered by.
+func (o Object) Place() (created time.Time, id string) { return o.Created, o.ID }
+
+// Place returns what lists are ordered by.
+func (a Audit) Place() (created time.Time, id string) { return a.Time, a.ID }
