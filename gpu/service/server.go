@@ -80,14 +80,14 @@ func (p *problem) write(w http.ResponseWriter) {
 // problem is newProblem for those who ask this server.
 func (s *Server) problem(err error) *problem {
 	p := newProblem(err)
-	if s.options.Report != nil && p.Code == fault.Internal {
+	switch {
+	case errors.As(err, new(unready)):
+		p.Status, p.Title = http.StatusServiceUnavailable, http.StatusText(http.StatusServiceUnavailable)
+	case s.options.Report != nil && p.Code == fault.Internal:
 		s.options.Report(err)
 	}
 	if s.options.Public {
 		p.hidePaths()
-	}
-	if errors.As(err, new(unready)) {
-		p.Status, p.Title = http.StatusServiceUnavailable, http.StatusText(http.StatusServiceUnavailable)
 	}
 	return p
 }

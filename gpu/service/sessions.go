@@ -90,7 +90,10 @@ func (s *Server) enter(r *http.Request) (h *hosted, ctx context.Context, leave f
 	return nil, nil, nil, errNoSession
 }
 
-var errNoSession = fault.New(fault.NotFound, "session", "there is none of that id")
+// errSessionField tells errNoSession from other things that are not found.
+const errSessionField = "session"
+
+var errNoSession = fault.New(fault.NotFound, errSessionField, "there is none of that id")
 
 // begin finds a session and counts a request of it.
 func (s *Server) begin(id string) *hosted {
