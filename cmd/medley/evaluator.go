@@ -24,10 +24,13 @@ func (*evaluatorCommand) Help() string {
 func (c *evaluatorCommand) Run(a *app) error {
 	signal.Ignore(os.Interrupt) // a terminal's Ctrl-C reaches every program of the command; the one that started this one decides
 	debug.SetTraceback("none")  // the last lines of a crash are shown to people; GOTRACEBACK=all brings the stacks back
-	server := service.NewServer(func(ctx context.Context) (backend.Backend, string, error) {
+	host, err := service.NewHost(func(ctx context.Context) (backend.Backend, string, error) {
 		within := *a
 		within.ctx = ctx
 		return c.open(&within)
-	})
-	return service.Serve(a.ctx, server, c.Socket, a.stdin, a.stdout)
+	}, service.HostOptions{})
+	if err != nil {
+		return err
+	}
+	return service.Serve(a.ctx, service.NewServer(host, service.ServerOptions{}), c.Socket, a.stdin, a.stdout)
 }

@@ -86,7 +86,16 @@ func serve(h http.Handler) {
 func newServer() *service.Server { return serverOn(reference.New()) }
 
 func serverOn(b backend.Backend) *service.Server {
-	return service.NewServer(func(context.Context) (backend.Backend, string, error) { return b, "it is the only one", nil })
+	return serverOf(func(context.Context) (backend.Backend, string, error) { return b, "it is the only one", nil }, service.HostOptions{})
+}
+
+// serverOf is an evaluator's server.
+func serverOf(open func(context.Context) (backend.Backend, string, error), o service.HostOptions) *service.Server {
+	h, err := service.NewHost(open, o)
+	if err != nil {
+		panic(err)
+	}
+	return service.NewServer(h, service.ServerOptions{})
 }
 
 // troubled is a backend with trouble in each norm and each reading of a pass.

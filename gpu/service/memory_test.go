@@ -40,10 +40,10 @@ func TestMemoryStaysFlat(t *testing.T) {
 	}
 	const sessions, warmUp = 2000, 1000 // allocators take about a thousand to settle
 	z := newZoo(t)
-	server := service.NewServer(func(context.Context) (backend.Backend, string, error) {
+	server := serverOf(func(context.Context) (backend.Backend, string, error) {
 		b, err := cpu.New(cpu.Options{})
 		return b, "", err
-	})
+	}, service.HostOptions{})
 	defer server.Close()
 	c, _ := clientOf(t, server)
 	few := []task.Example{{Input: "one berry , several", Output: "berries"}}

@@ -124,7 +124,7 @@ func (b stuck) Begin(ctx context.Context) backend.Pass {
 func TestCancel(t *testing.T) {
 	z := newZoo(t)
 	b := stuck{reference.New(), make(chan struct{})}
-	server := service.NewServer(func(context.Context) (backend.Backend, string, error) { return b, "", nil })
+	server := serverOf(func(context.Context) (backend.Backend, string, error) { return b, "", nil }, service.HostOptions{})
 	defer server.Close() // waits for passes under way
 	c, _ := clientOf(t, server)
 	for name, call := range map[string]func(context.Context, *service.Session) error{
@@ -174,12 +174,12 @@ func TestCancel(t *testing.T) {
 // A backend that cannot be opened is the request's error, and tried again by the next.
 func TestBackendThatFails(t *testing.T) {
 	tries := 0
-	server := service.NewServer(func(context.Context) (backend.Backend, string, error) {
+	server := serverOf(func(context.Context) (backend.Backend, string, error) {
 		if tries++; tries == 1 {
 			return nil, "", fault.New(fault.Unsupported, "backend", "there is none")
 		}
 		return reference.New(), "second thoughts", nil
-	})
+	}, service.HostOptions{})
 	defer server.Close()
 	c, _ := clientOf(t, server)
 	if _, err := c.Backend(t.Context()); faultOf(err) != (fault.Error{Code: fault.Unsupported, Field: "backend", Message: "there is none"}) {
