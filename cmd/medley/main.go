@@ -29,7 +29,9 @@ type commands struct {
 	Plugin    pluginCommand    `cmd:"" help:"Hold a plugin to the interface and the contract, and say what to change."`
 	Serve     serveCommand     `cmd:"" help:"Run the platform on this machine: API, jobs, evaluator."`
 	Token     tokenCommand     `cmd:"" help:"Access tokens."`
-	Evaluator evaluatorCommand `cmd:"" hidden:""`
+	Gateway   gatewayCommand   `cmd:"" help:"Answer the API, as a part of a cluster."`
+	Worker    workerCommand    `cmd:"" help:"Run compositions, as a part of a cluster."`
+	Evaluator evaluatorCommand `cmd:"" help:"Run models, as a part of a cluster."`
 	Sandbox   sandboxCommand   `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
