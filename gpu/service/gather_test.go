@@ -214,7 +214,11 @@ func BenchmarkGather(b *testing.B) {
 	}
 	for name, together := range map[string]bool{"batched": true, "one after the other": false} {
 		b.Run(name, func(b *testing.B) {
-			server := serverOf(openCPU, service.HostOptions{})
+			var options service.HostOptions
+			if !together {
+				options.Gather = time.Nanosecond // who is alone should not wait for company
+			}
+			server := serverOf(openCPU, options)
 			defer server.Close()
 			c, _ := clientOf(b, server)
 			var sessions []*service.Session
