@@ -133,7 +133,7 @@ func TestGatheredLeave(t *testing.T) {
 	c, _ := clientOf(t, server)
 	q := z.request(lora.Delta, "plural")
 	_, m := z.mixer(t, q)
-	want, err := m.Score(t.Context(), examples, [][]float64{{1}})
+	want, err := m.Score(t.Context(), berries, [][]float64{{1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,11 +148,11 @@ func TestGatheredLeave(t *testing.T) {
 			}
 			left, stayed := make(chan error, 1), make(chan error, 1)
 			go func() {
-				_, err := first.Score(ctx, examples, [][]float64{{1}})
+				_, err := first.Score(ctx, berries, [][]float64{{1}})
 				left <- err
 			}()
 			go func() {
-				got, err := second.Score(stays, examples, [][]float64{{1}})
+				got, err := second.Score(stays, berries, [][]float64{{1}})
 				if err == nil && !sameScores(got, want) {
 					t.Errorf("scores %v, want %v", got, want)
 				}

@@ -189,7 +189,7 @@ type base struct {
 	loading sync.Mutex // held while a module is found or loaded, so that each is loaded once
 }
 
-// acquire loads a base, or finds it loaded, for the caller to release. The caller holds h.opening.
+// acquire loads a base, or finds it loaded, for the caller to release. What is loaded is found while another is loaded.
 func (h *Host) acquire(ctx context.Context, f Folder, l Limits) (*resident, error) {
 	key := baseKey{digest: f.Digest, limits: l}
 	if f.Digest == "" {
@@ -198,7 +198,18 @@ func (h *Host) acquire(ctx context.Context, f Folder, l Limits) (*resident, erro
 	if x := h.resident.find(key); x != nil {
 		return x, nil
 	}
-	x, err := h.load(ctx, key, f)
+	if err := h.opening.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer h.opening.leave()
+	b, err := h.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if x := h.resident.find(key); x != nil { // loaded meanwhile
+		return x, nil
+	}
+	x, err := h.load(ctx, b, key, f)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, canceled(ctx)
@@ -208,11 +219,7 @@ func (h *Host) acquire(ctx context.Context, f Folder, l Limits) (*resident, erro
 	return x, err
 }
 
-func (h *Host) load(ctx context.Context, key baseKey, f Folder) (*resident, error) {
-	b, err := h.use(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (h *Host) load(ctx context.Context, b backend.Backend, key baseKey, f Folder) (*resident, error) {
 	var reserved int64
 	options := key.limits.options()
 	options.Admit = func(parameters int64) error {
@@ -241,13 +248,6 @@ func (h *Host) load(ctx context.Context, key baseKey, f Folder) (*resident, erro
 // Open is Opener's. Modules are read when a weight other than zero first asks for them.
 func (h *Host) Open(ctx context.Context, q OpenRequest) (Model, error) {
 	if err := q.check(); err != nil {
-		return nil, err
-	}
-	if err := h.opening.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer h.opening.leave()
-	if _, err := h.use(ctx); err != nil {
 		return nil, err
 	}
 	x, err := h.acquire(ctx, q.Base, q.Limits)

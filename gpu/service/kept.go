@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -14,7 +15,7 @@ type kept struct {
 	on      *Client // where the session is open; nil before, and when it is lost
 	id      string  // there
 	backend Backend // of the first opening
-	closed  bool
+	closed  atomic.Bool
 }
 
 // openOn returns the session's id in an evaluator.
@@ -23,7 +24,7 @@ func (k *kept) openOn(ctx context.Context, c *Client) (id string, err error) {
 		return "", err
 	}
 	defer k.opening.leave()
-	if k.closed {
+	if k.closed.Load() {
 		return "", errNoSession
 	}
 	if k.on == c {
@@ -48,11 +49,9 @@ func (k *kept) close(ctx context.Context) error {
 		return err
 	}
 	defer k.opening.leave()
-	if k.closed || k.on == nil {
-		k.closed = true
+	if k.closed.Swap(true) || k.on == nil {
 		return nil
 	}
-	k.closed = true
 	err := k.on.close(ctx, k.id)
 	if errors.As(err, new(broken)) {
 		return nil

@@ -25,7 +25,7 @@ func TestRelay(t *testing.T) {
 	local := z.request(lora.Delta, "plural", "french")
 	_, m := z.mixer(t, local)
 	weights := [][]float64{{1, 0}, {0.3, -0.7}}
-	want, err := m.Score(t.Context(), examples, weights)
+	want, err := m.Score(t.Context(), berries, weights)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestRelay(t *testing.T) {
 	}
 	s := openSession(t, r, q)
 	for range 2 {
-		got, err := s.Score(t.Context(), examples, weights)
+		got, err := s.Score(t.Context(), berries, weights)
 		if err != nil || !sameScores(got, want) {
 			t.Fatalf("%v, error %v, want %v", got, err, want)
 		}

@@ -95,10 +95,14 @@ func (r *Remote) Open(ctx context.Context, q OpenRequest) (*Session, error) {
 			if err != nil {
 				return err
 			}
-			if err = send(r.client, id); unknownSession(err) {
+			err = send(r.client, id)
+			switch {
+			case unknownSession(err):
 				if err := k.lose(ctx, id); err != nil {
 					return err
 				}
+				return lostSession{err}
+			case fault.CodeOf(err) == fault.Canceled && ctx.Err() == nil && !k.closed.Load(): // not by us: the evaluator is ending
 				return lostSession{err}
 			}
 			return err
@@ -116,7 +120,7 @@ func (r *Remote) Open(ctx context.Context, q OpenRequest) (*Session, error) {
 	return &Session{life: ctx, backend: k.backend, with: with, end: end}, nil
 }
 
-// lostSession is the error of a session that the evaluator does not know any more.
+// lostSession is the error of a session that the evaluator does not know any more, or is about to end.
 type lostSession struct{ error }
 
 func (l lostSession) Unwrap() error { return l.error }
@@ -148,7 +152,7 @@ func (r *Remote) do(ctx context.Context, send func() error) error {
 		case losses == maxDeaths:
 			return fault.Wrap(err, fault.Internal, "evaluator", "was lost %d times in a row under this request", losses)
 		case time.Since(trouble) > r.patience:
-			return fault.Wrap(err, fault.Internal, "evaluator", "was out of reach for %v: %v", r.patience, cause(err))
+			return fault.Wrap(err, fault.Internal, "evaluator", "was out of reach for %v", r.patience)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,7 +74,7 @@ func TestRemoteSurvivesRestart(t *testing.T) {
 	q := z.request(lora.Delta, "plural", "french")
 	_, m := z.mixer(t, q)
 	weights := [][]float64{{1, 0}, {0.3, -0.7}}
-	want, err := m.Score(t.Context(), examples, weights)
+	want, err := m.Score(t.Context(), berries, weights)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func TestRemoteSurvivesRestart(t *testing.T) {
 	s := openSession(t, r, q)
 	check := func(what string) {
 		t.Helper()
-		got, err := s.Score(t.Context(), examples, weights)
+		got, err := s.Score(t.Context(), berries, weights)
 		if err != nil || !sameScores(got, want) {
 			t.Fatalf("%s: %v, error %v, want %v", what, got, err, want)
 		}
@@ -114,13 +115,13 @@ func TestRemoteSurvivesRestart(t *testing.T) {
 	}, service.HostOptions{})
 	defer other.Close()
 	listen(t, other, l.address)
-	if _, err := s.Score(t.Context(), examples, weights); fault.CodeOf(err) != fault.Internal || !strings.Contains(err.Error(), "which gives other numbers") {
+	if _, err := s.Score(t.Context(), berries, weights); fault.CodeOf(err) != fault.Internal || !strings.Contains(err.Error(), "which gives other numbers") {
 		t.Errorf("another backend: error %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Score(t.Context(), examples, weights); fault.CodeOf(err) != fault.NotFound {
+	if _, err := s.Score(t.Context(), berries, weights); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("closed: error %v", err)
 	}
 }
@@ -220,7 +221,7 @@ func TestIdleSessions(t *testing.T) {
 		return err == nil && h.Sessions == 0 && h.Stats.Bases == 0
 	}
 	for range 2 {
-		if _, err := s.Score(t.Context(), examples, [][]float64{{1}}); err != nil {
+		if _, err := s.Score(t.Context(), berries, [][]float64{{1}}); err != nil {
 			t.Fatal(err)
 		}
 		for end := time.Now().Add(20 * time.Second); !closed(); time.Sleep(5 * time.Millisecond) {
@@ -266,5 +267,57 @@ func TestPublicErrors(t *testing.T) {
 		if c.reported && !errors.Is(reported, c.err) {
 			t.Errorf("reported %v, want %v", reported, c.err)
 		}
+	}
+}
+
+// swapped is a handler that can be replaced.
+type swapped struct{ atomic.Pointer[service.Server] }
+
+func (s *swapped) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Load().ServeHTTP(w, r) }
+
+// What an evaluator cancels because it ends is asked of the next; what its own client closes is canceled.
+func TestRemoteOutlivesAnEnd(t *testing.T) {
+	z := newZoo(t)
+	q := z.request(lora.Delta, "plural")
+	_, m := z.mixer(t, q)
+	want, err := m.Score(t.Context(), berries, [][]float64{{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := stuck{reference.New(), make(chan struct{})}
+	ending, next := serverOn(b), newServer()
+	defer next.Close()
+	var h swapped
+	h.Store(ending)
+	s := openSession(t, remote(t, listen(t, &h, "127.0.0.1:0").address, 20*time.Second), q)
+	failed := make(chan error)
+	go func() {
+		got, err := s.Score(t.Context(), berries, [][]float64{{1}})
+		if err == nil && !sameScores(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+		failed <- err
+	}()
+	<-b.begun
+	h.Store(next)
+	if err := ending.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-failed; err != nil {
+		t.Errorf("the evaluator ended: %v", err)
+	}
+	again := serverOn(b)
+	defer again.Close()
+	h.Store(again)
+	go func() {
+		_, err := s.Score(t.Context(), berries, [][]float64{{1}})
+		failed <- err
+	}()
+	<-b.begun
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-failed; fault.CodeOf(err) != fault.Canceled {
+		t.Errorf("the session was closed: %v", err)
 	}
 }
