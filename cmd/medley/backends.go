@@ -118,9 +118,9 @@ func self(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, program, args...)
 }
 
-// evaluator is the command of an evaluator process on WebGPU.
+// evaluator is the command of an evaluator process on the flag's backend.
 func (f backendFlag) evaluator(socket string) *exec.Cmd {
-	return self(context.Background(), "evaluator", "--socket", socket, "--backend", webGPU, "--precision", f.Precision)
+	return self(context.Background(), "evaluator", "--socket", socket, "--backend", f.Backend, "--precision", f.Precision)
 }
 
 // examineElsewhere is probe.Candidate.Examine for WebGPU: medley doctor in a child process.

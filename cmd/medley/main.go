@@ -27,6 +27,8 @@ type commands struct {
 	Demo      demoCommand      `cmd:"" help:"Compose for the unseen tasks of the built-in zoo."`
 	Bench     benchCommand     `cmd:"" help:"Rank optimizers on the built-in zoo's public tasks and on synthetic problems."`
 	Plugin    pluginCommand    `cmd:"" help:"Hold a plugin to the interface and the contract, and say what to change."`
+	Serve     serveCommand     `cmd:"" help:"Run the platform on this machine: API, jobs, evaluator."`
+	Token     tokenCommand     `cmd:"" help:"Access tokens."`
 	Evaluator evaluatorCommand `cmd:"" hidden:""`
 	Sandbox   sandboxCommand   `cmd:"" hidden:""`
 
@@ -57,7 +59,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	parser, err := kong.New(&c,
 		kong.Name("medley"),
 		kong.Description("Compose shared LoRA modules into an adapter for a new task: a few examples, no gradients, no new parameters."),
-		kong.Vars{"version": version(), "optimizers": optimizerHelp()},
+		kong.Vars{"version": version(), "optimizers": optimizerHelp(), "data": defaultData(), "scopes": scopeHelp()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = &code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),

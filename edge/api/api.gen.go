@@ -120,7 +120,7 @@ type CompositionRequest struct {
 	// Objective sparse: loss + penalty * sum of |w|. mean: loss + penalty * mean of |w|. lorahub: as the original.
 	Objective string `json:"objective,omitempty"`
 
-	// Optimizer A built-in one (gntr, cobyla, random) or the id of a plugin.
+	// Optimizer A built-in one (auto, gntr, cobyla, coord, es, random, zero) or the id of a plugin.
 	Optimizer string `json:"optimizer,omitempty"`
 
 	// OptimizerOptions Options of a plugin.
@@ -849,7 +849,7 @@ type ClientInterface interface {
 
 	// FollowComposition Follow a composition's progress
 	//
-	// Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "gap": events before this one may be missing, which happens to who comes back late. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
+	// Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event and misses nothing. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
 	//
 	// Corresponds with GET /v1/compositions/{composition}/events (the `FollowComposition` operationId).
 	FollowComposition(ctx context.Context, composition CompositionID, params *FollowCompositionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1229,7 +1229,7 @@ func (c *Client) CancelComposition(ctx context.Context, composition CompositionI
 
 // FollowComposition Follow a composition's progress
 //
-// Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "gap": events before this one may be missing, which happens to who comes back late. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
+// Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event and misses nothing. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
 //
 // Corresponds with GET /v1/compositions/{composition}/events (the `FollowComposition` operationId).
 func (c *Client) FollowComposition(ctx context.Context, composition CompositionID, params *FollowCompositionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3447,7 +3447,7 @@ type ClientWithResponsesInterface interface {
 
 	// FollowCompositionWithResponse Follow a composition's progress
 	//
-	// Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "gap": events before this one may be missing, which happens to who comes back late. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
+	// Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event and misses nothing. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5417,7 +5417,7 @@ func (c *ClientWithResponses) CancelCompositionWithResponse(ctx context.Context,
 
 // FollowCompositionWithResponse Follow a composition's progress
 //
-// Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "gap": events before this one may be missing, which happens to who comes back late. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
+// Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event and misses nothing. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -45,6 +45,17 @@ type Revocations interface {
 	Revoke(ctx context.Context, id string, until time.Time) error
 }
 
+// NoRevocations is for those who only issue tokens: it knows of no revoked one, and revokes none.
+type NoRevocations struct{}
+
+// Revoked is false.
+func (NoRevocations) Revoked(context.Context, string) (bool, error) { return false, nil }
+
+// Revoke fails.
+func (NoRevocations) Revoke(context.Context, string, time.Time) error {
+	return fault.New(Unavailable, "", "revocations are not kept here")
+}
+
 type principalKey struct{}
 
 // WithPrincipal puts p into a context.

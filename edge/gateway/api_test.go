@@ -123,7 +123,7 @@ func TestCompositions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"method": "delta", "objective": "sparse", "penalty": 0.05, "optimizer": "gntr", "budget": 40.0, "batch": 64.0, "seed": 42.0, "bound": 1.5,
+		"method": "delta", "objective": "sparse", "penalty": 0.05, "optimizer": "auto", "budget": 40.0, "batch": 64.0, "seed": 42.0, "bound": 1.5,
 	}
 	for name, value := range want {
 		if c.Request[name] != value {

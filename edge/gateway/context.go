@@ -123,7 +123,7 @@ func (g *gateway) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 		if op == nil || op.Scope == "" {
 			return next(c)
 		}
-		p, err := g.Auth.Authorize(c.Request(), op.Scope)
+		p, err := g.Auth.Authorize(c, op.Scope)
 		if err != nil {
 			return err
 		}

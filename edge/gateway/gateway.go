@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -37,6 +38,7 @@ type Options struct {
 	Observe func(operation string, status int, took time.Duration) // told of every answer, if not nil; operation "" is none of the API's
 	Log     *slog.Logger                                           // default: slog.Default()
 
+	Page       http.Handler    // answers GET for what is none of the API's; it sets its own headers
 	Origins    []string        // whose pages may call the API (CORS); default: none but its own
 	Closing    context.Context // when it ends, so do event streams, which would otherwise hold up http.Server.Shutdown
 	Heartbeat  time.Duration   // between signs of life in an event stream; default 15 s
@@ -85,7 +87,23 @@ func New(o Options) (*echo.Echo, error) {
 	}
 	e.Use(g.authorize, g.limit, g.check, conditional)
 	api.RegisterHandlers(e, api.NewStrictHandler(g, nil))
+	if o.Page != nil {
+		e.GET("/*", g.page)
+	}
 	return e, g.serveSpec(e, spec)
+}
+
+// page answers what is none of the API's.
+func (g *gateway) page(c echo.Context) error {
+	path := c.Request().URL.Path
+	if strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/.well-known/") {
+		return echo.ErrNotFound
+	}
+	h := c.Response().Header()
+	h.Del(policyHeader)
+	h.Del("Cache-Control")
+	g.Page.ServeHTTP(c.Response(), c.Request())
+	return nil
 }
 
 func allowOrigins(origins []string) echo.MiddlewareFunc {

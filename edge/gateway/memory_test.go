@@ -10,12 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/labstack/echo/v4"
 
 	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/gateway"
@@ -235,8 +236,8 @@ var everything = []string{
 }
 
 // Authorize takes tokens of the form "name" or "name:scope,scope".
-func (m *memory) Authorize(r *http.Request, scope string) (gateway.Principal, error) {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+func (m *memory) Authorize(c echo.Context, scope string) (gateway.Principal, error) {
+	token, ok := strings.CutPrefix(c.Request().Header.Get("Authorization"), "Bearer ")
 	name, scopes, limited := strings.Cut(token, "=")
 	if !ok || name == "" || name == "bad" {
 		return gateway.Principal{}, fault.Wrap(errors.New("secret detail"), gateway.Unauthenticated, "", "the token is not good")

@@ -4,8 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net/http"
 	"time"
+
+	"github.com/labstack/echo/v4"
 
 	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/record"
@@ -153,12 +154,13 @@ type Principal struct {
 	Scopes  []string
 	TokenID string // the token's jti
 	Expires time.Time
+	Via     []string // what the token was made of
 }
 
 // Authorizer knows tokens.
 type Authorizer interface {
-	// Authorize finds out who sends r and that they have scope. The errors are Unauthenticated and Forbidden.
-	Authorize(r *http.Request, scope string) (Principal, error)
+	// Authorize finds out who sends the request and that they have scope. The errors are Unauthenticated, Forbidden and Unavailable.
+	Authorize(c echo.Context, scope string) (Principal, error)
 }
 
 // Allowance is the answer of a rate limit, in the terms of draft-ietf-httpapi-ratelimit-headers.

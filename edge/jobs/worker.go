@@ -68,21 +68,22 @@ func NewWorker(o WorkerOptions) (*Worker, error) {
 func (w *Worker) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	// Often, so that what the queue has lost waits no longer than what a worker has dropped.
-	all.Go(func() { w.Queue.KeepSwept(ctx, waiting{w.Store}, w.Lease/6, w.Log) })
+	all.Go(func() { w.Queue.KeepSwept(ctx, Waiting{w.Store}, w.Lease/6, w.Log) })
 	for i := range w.Concurrency {
 		all.Go(func() { w.work(ctx, fmt.Sprintf("%s-%d", w.Name, i)) })
 	}
 	all.Wait()
 }
 
-// waiting is a store as a sweep sees it.
-type waiting struct{ store *store.Store }
+// Waiting is a store as a Source.
+type Waiting struct{ Store *store.Store }
 
-func (s waiting) Waiting(ctx context.Context, limit int) ([]string, error) {
+// Waiting is Source's.
+func (s Waiting) Waiting(ctx context.Context, limit int) ([]string, error) {
 	var ids []string
 	page := store.Page{Limit: store.MaxLimit}
 	for {
-		list, err := s.store.Recover(ctx, page)
+		list, err := s.Store.Recover(ctx, page)
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ const (
 	ModuleID      = "mod"
 	PluginID      = "plg"
 	CompositionID = "cmp"
+	SessionID     = "evl"
 	KeyID         = "key"
 	AuditID       = "aud"
 )

@@ -97,6 +97,14 @@ type Evaluation struct {
 	Line        json.RawMessage
 }
 
+// Session is an evaluation that is open: a client's optimizer scores weights on it until it expires.
+type Session struct {
+	Object
+	Request json.RawMessage // as the API took it, defaults filled in
+	Facts   json.RawMessage // what was found out when it was opened
+	Expires time.Time
+}
+
 // Key is an API key: a long-lived secret, exchanged for short-lived tokens. Only its hash is kept.
 type Key struct {
 	Object

@@ -109,13 +109,20 @@ func (c *Cache) Get(ctx context.Context, key Key) ([]byte, bool) {
 func (c *Cache) lookUp(ctx context.Context, key Key) (value []byte, found bool) {
 	c.ask(ctx, func(ctx context.Context) error {
 		stored, err := c.client.pool.HGet(ctx, cacheValues, string(key[:])).Bytes()
-		if err != nil || len(stored) < expiryBytes {
-			return err
+		if err == nil {
+			value, found = fresh(stored)
 		}
-		value, found = stored[expiryBytes:], bytes.Compare(stored[:expiryBytes], stamp(time.Now())) > 0
-		return nil
+		return err
 	})
 	return value, found
+}
+
+// fresh is the value in what is stored, if it has not expired.
+func fresh(stored []byte) (value []byte, ok bool) {
+	if len(stored) < expiryBytes || bytes.Compare(stored[:expiryBytes], stamp(time.Now())) <= 0 {
+		return nil, false
+	}
+	return stored[expiryBytes:], true
 }
 
 // Set remembers value, which the caller may change afterwards, for key. Results larger than MaxValue are not kept.

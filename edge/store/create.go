@@ -73,6 +73,12 @@ func (w tx) claim(kind, id, owner string, once Once) (before string, err error) 
 	return first.object, nil
 }
 
+// Made says whether owner's idempotency key has made something already.
+func (s *Store) Made(ctx context.Context, owner, key string) (bool, error) {
+	n, err := one(s.read(ctx), value[int64], "SELECT COUNT(*) FROM idempotency WHERE owner = $1 AND key = $2", owner, key)
+	return n > 0, failure(ctx, err)
+}
+
 // Forget drops the idempotency keys that are older than age, and says how many. A create sent again later than that is a new one.
 func (s *Store) Forget(ctx context.Context, age time.Duration) (n int64, err error) {
 	err = s.write(ctx, func(w tx) error {

@@ -26,7 +26,7 @@ func Run(t *testing.T, location func(*testing.T) string) {
 		{"Modules", testModules}, {"Search", testSearch}, {"Plugins", testPlugins}, {"Bases", testBases},
 		{"Keys", testKeys}, {"Audit", testAudit}, {"Pages", testPages}, {"PagesWhileCreating", testPagesWhileCreating},
 		{"Once", testOnce}, {"OnceAtOnce", testOnceAtOnce}, {"BadText", testBadText}, {"Blobs", testBlobs}, {"Revocations", testRevocations},
-		{"Compositions", testCompositions}, {"Cancel", testCancel}, {"Lease", testLease}, {"Append", testAppend}, {"Finish", testFinish},
+		{"Sessions", testSessions}, {"Compositions", testCompositions}, {"Cancel", testCancel}, {"Lease", testLease}, {"Append", testAppend}, {"Finish", testFinish},
 		{"OldFence", testOldFence}, {"Recover", testRecover}, {"Workers", testWorkers}, {"CancelRacesFinish", testCancelRacesFinish},
 		{"LeaseRacesAppend", testLeaseRacesAppend}, {"ContextEnds", testContextEnds},
 	} {

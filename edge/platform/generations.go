@@ -1,0 +1,64 @@
+package platform
+
+import (
+	"context"
+	"sync"
+
+	"github.com/medley-lora/medley/edge/api"
+	"github.com/medley-lora/medley/edge/compute"
+	"github.com/medley-lora/medley/edge/jobs"
+)
+
+// Generate answers prompts.
+func (p *Platform) Generate(ctx context.Context, owner string, r api.GenerationRequest, write func(api.GenerationLine) error) error {
+	if err := p.known(ctx, owner, r.Base, r.Modules); err != nil {
+		return err
+	}
+	modules, err := jobs.Modules(ctx, p.Store, owner, r.Modules)
+	if err != nil {
+		return inRequest(err)
+	}
+	model, leave, err := p.pool.take(ctx, compute.Spec{Base: r.Base, Modules: modules, Method: r.Method})
+	if err != nil {
+		return err
+	}
+	defer leave()
+	sampling := compute.Sampling{MaxTokens: r.MaxTokens, Temperature: r.Temperature, TopK: r.TopK, TopP: r.TopP}
+	if r.Seed != nil {
+		sampling.Seed = uint64(*r.Seed) //nolint:gosec // the specification has it at least 0
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &lineWriter{write: write, broken: cancel}
+	warnings, err := model.Answer(ctx, r.Inputs, r.Weights, sampling, compute.Listener{
+		Text: func(input int, text string) { w.send(api.GenerationLine{Input: input, Text: text}) },
+		Done: func(input int) { w.send(api.GenerationLine{Input: input, Done: true}) },
+	})
+	if w.err != nil {
+		return w.err
+	}
+	if err != nil {
+		return err
+	}
+	return write(api.GenerationLine{End: true, Warnings: warnings})
+}
+
+// lineWriter writes lines until one cannot be written.
+type lineWriter struct {
+	write  func(api.GenerationLine) error
+	broken context.CancelCauseFunc
+
+	mu  sync.Mutex
+	err error
+}
+
+func (w *lineWriter) send(line api.GenerationLine) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return
+	}
+	if w.err = w.write(line); w.err != nil {
+		w.broken(w.err)
+	}
+}

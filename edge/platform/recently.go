@@ -1,0 +1,58 @@
+package platform
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	maxRecent  = 4096
+	recentTime = 5 * time.Second // what another gateway has changed is seen within this time
+)
+
+// recently remembers a few answers of the database for a short time.
+type recently[T any] struct {
+	most int
+
+	mu  sync.Mutex
+	all map[string]remembered[T]
+}
+
+type remembered[T any] struct {
+	value T
+	until time.Time
+}
+
+func newRecently[T any](most int) *recently[T] {
+	return &recently[T]{most: most, all: map[string]remembered[T]{}}
+}
+
+func (r *recently[T]) get(key string) (value T, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v, ok := r.all[key]
+	if !ok || time.Now().After(v.until) {
+		return value, false
+	}
+	return v.value, true
+}
+
+// put remembers value, no longer than until end.
+func (r *recently[T]) put(key string, value T, end time.Time) {
+	until := time.Now().Add(recentTime)
+	if end.Before(until) {
+		until = end
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.all) >= r.most { // some are over, and the others are found again
+		clear(r.all)
+	}
+	r.all[key] = remembered[T]{value, until}
+}
+
+func (r *recently[T]) forget(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.all, key)
+}

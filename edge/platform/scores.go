@@ -1,0 +1,134 @@
+package platform
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"math"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/medley-lora/medley/edge/compute"
+	"github.com/medley-lora/medley/edge/redis"
+	"github.com/medley-lora/medley/edge/store"
+	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/search"
+	"github.com/medley-lora/medley/shared/task"
+)
+
+// Scores remembers the scores of candidates by everything that determines them: the base's and the modules' contents, the method, what it
+// is computed on, the examples and the weights. The same question is not evaluated twice, whoever asks it.
+type Scores struct {
+	Cache *redis.Cache
+	Store *store.Store
+}
+
+// Cached is model with its scores remembered. A base that is not recorded has no digest, and its scores are not remembered.
+func (s *Scores) Cached(spec compute.Spec, model compute.Model) compute.Model {
+	base, err := s.Store.BaseNamed(context.Background(), spec.Base)
+	if err != nil {
+		return model
+	}
+	return &remembering{Model: model, scores: s, model: [][]byte{
+		[]byte("score"), []byte(base.Digest), []byte(spec.Method), []byte(model.Backend()),
+	}, modules: spec.Modules}
+}
+
+// remembering is a model whose scores are remembered.
+type remembering struct {
+	compute.Model
+	scores  *Scores
+	model   [][]byte
+	modules []compute.Module
+	spend   func(ctx context.Context, n int) error // if set, is asked before n candidates are evaluated
+}
+
+// Score looks candidates up and evaluates those that are not known. Each is a question of its own, so that callers of this process and of
+// others who ask for one at the same time share one evaluation; the evaluator puts those that reach it at once into one batch.
+func (r *remembering) Score(ctx context.Context, examples []task.Example, weights [][]float64) ([]search.Score, error) {
+	text, err := json.Marshal(examples)
+	if err != nil {
+		return nil, err
+	}
+	about := sha256.Sum256(text)
+	keys := make([]redis.Key, len(weights))
+	for i, w := range weights {
+		keys[i] = r.key(about[:], w)
+	}
+	known := r.scores.Cache.GetMany(ctx, keys)
+	scores := make([]search.Score, len(weights))
+	var missing []int
+	for i, value := range known {
+		if !decodeScore(value, len(examples), &scores[i]) {
+			missing = append(missing, i)
+		}
+	}
+	if len(missing) == 0 {
+		return scores, nil
+	}
+	if r.spend != nil {
+		if err := r.spend(ctx, len(missing)); err != nil {
+			return nil, err
+		}
+	}
+	return scores, r.evaluate(ctx, examples, weights, keys, missing, scores)
+}
+
+// evaluate fills in what is missing.
+func (r *remembering) evaluate(ctx context.Context, examples []task.Example, weights [][]float64, keys []redis.Key, missing []int, scores []search.Score) error {
+	batch := &gathering{most: len(missing), run: func(ctx context.Context, some [][]float64) ([]search.Score, error) {
+		return r.Model.Score(ctx, examples, some)
+	}}
+	all, ctx := errgroup.WithContext(ctx)
+	for _, i := range missing {
+		all.Go(func() error {
+			value, _, err := r.scores.Cache.Do(ctx, keys[i], func(ctx context.Context) ([]byte, error) {
+				score, err := batch.score(ctx, weights[i])
+				return encodeScore(score), err
+			})
+			if err == nil && !decodeScore(value, len(examples), &scores[i]) {
+				err = fault.New(fault.Internal, "", "a score is damaged")
+			}
+			return err
+		})
+	}
+	return all.Wait()
+}
+
+// key is the address of a candidate's score. Modules of weight zero do not matter.
+func (r *remembering) key(examples []byte, weights []float64) redis.Key {
+	parts := append(r.model[:len(r.model):len(r.model)], examples)
+	for i, w := range weights {
+		if w != 0 && i < len(r.modules) {
+			parts = append(parts, []byte(r.modules[i].Digest), binary.BigEndian.AppendUint64(nil, math.Float64bits(w)))
+		}
+	}
+	return redis.KeyOf(parts...)
+}
+
+// encodeScore is a score but for its objective: the number of examples, then the loss, the examples' losses and the log-probabilities.
+func encodeScore(s search.Score) []byte {
+	data := binary.BigEndian.AppendUint32(nil, uint32(len(s.Examples))) //nolint:gosec // at most 1000 examples
+	data = binary.BigEndian.AppendUint64(data, math.Float64bits(s.Loss))
+	for _, list := range [][]float64{s.Examples, s.LogProbs} {
+		for _, v := range list {
+			data = binary.BigEndian.AppendUint64(data, math.Float64bits(v))
+		}
+	}
+	return data
+}
+
+// decodeScore undoes encodeScore, and says whether data was such a thing for that many examples.
+func decodeScore(data []byte, examples int, s *search.Score) bool {
+	const head = 4 + 8
+	if len(data) < head+8*examples || (len(data)-head)%8 != 0 || int(binary.BigEndian.Uint32(data)) != examples {
+		return false
+	}
+	all := make([]float64, (len(data)-4)/8)
+	for i := range all {
+		all[i] = math.Float64frombits(binary.BigEndian.Uint64(data[4+8*i:]))
+	}
+	s.Loss, s.Examples, s.LogProbs = all[0], all[1:1+examples:1+examples], all[1+examples:]
+	return true
+}
