@@ -1,6 +1,10 @@
 package main
 
-import "net/http"
+import (
+	"net/http"
 
-// page is the playground, nil until there is one.
-func page() http.Handler { return nil }
+	"github.com/medley-lora/medley/web"
+)
+
+// page is the playground. A program that was built without it serves a page that says how to build it.
+func page() http.Handler { return web.Handler() }

@@ -179,7 +179,7 @@ export interface paths {
         };
         /**
          * Follow a composition's progress
-         * @description Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "gap": events before this one may be missing, which happens to who comes back late. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
+         * @description Server-sent events (HTML standard, section 9.2), each with an id, a type and JSON data. "state": the composition has come to another state, and the data is what a list shows of it. "evaluation": a line of the search's trace. "end": the last event, the composition as a list shows it. With Last-Event-ID the stream goes on after that event and misses nothing. A comment comes every few seconds if nothing else does; a client that does not read is cut off.
          */
         get: operations["followComposition"];
         put?: never;
@@ -750,8 +750,8 @@ export interface components {
              */
             penalty: number;
             /**
-             * @description A built-in one (gntr, cobyla, random) or the id of a plugin.
-             * @default gntr
+             * @description A built-in one (auto, gntr, cobyla, coord, es, random, zero) or the id of a plugin.
+             * @default auto
              */
             optimizer: string;
             /**

@@ -39,7 +39,9 @@ export async function reportOf(title: string): Promise<string> {
     page.head.append(Object.assign(page.createElement("meta"), { name, content }));
   }
   page.head.append(Object.assign(page.createElement("meta"), { httpEquiv: "Content-Security-Policy", content: "default-src 'none'; style-src 'unsafe-inline'" }));
-  page.head.prepend(Object.assign(page.createElement("meta"), { charset: "utf-8" }));
+  const charset = page.createElement("meta");
+  charset.setAttribute("charset", "utf-8");
+  page.head.prepend(charset);
   page.head.append(Object.assign(page.createElement("style"), { textContent: sheets }));
   const main = page.createElement("main");
   main.append(Object.assign(page.createElement("h1"), { textContent: title || "Result" }), page.importNode(copy, true));

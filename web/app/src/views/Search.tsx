@@ -47,9 +47,9 @@ function Setup() {
       </Field>
       <PluginFile />
       <div class="numbers">
-        <Number label="Budget" hint="evaluations" value={s.budget} min={1} max={10000} onChange={(budget) => set({ budget })} />
-        <Number label="Batch" hint="at once" value={s.batch} min={1} max={256} onChange={(batch) => set({ batch })} />
-        <Number label="Seed" hint="repeats it" value={s.seed} min={0} max={Number.MAX_SAFE_INTEGER} onChange={(seed) => set({ seed })} />
+        <Whole label="Budget" hint="evaluations" value={s.budget} min={1} max={10000} onChange={(budget) => set({ budget })} />
+        <Whole label="Batch" hint="at once" value={s.batch} min={1} max={256} onChange={(batch) => set({ batch })} />
+        <Whole label="Seed" hint="repeats it" value={s.seed} min={0} max={Number.MAX_SAFE_INTEGER} onChange={(seed) => set({ seed })} />
       </div>
       <Advanced settings={s} set={set} />
       <div class="row">
@@ -65,7 +65,7 @@ function Setup() {
   );
 }
 
-function Number({ label, hint, value, min, max, onChange }: { label: string; hint: string; value: number; min: number; max: number; onChange: (v: number) => void }) {
+function Whole({ label, hint, value, min, max, onChange }: { label: string; hint: string; value: number; min: number; max: number; onChange: (v: number) => void }) {
   return (
     <Field label={label} hint={hint}>
       <input type="number" value={value} min={min} max={max} step={1} onChange={(e) => onChange(Math.max(min, Math.min(max, Math.round(e.currentTarget.valueAsNumber || min))))} />
