@@ -17,8 +17,8 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/tracing"
 	"github.com/chromedp/chromedp"
 )
 
@@ -36,7 +36,9 @@ type tab struct {
 	downloads string
 
 	mu         sync.Mutex
-	complaints []string // what the browser's console says is wrong
+	complaints []string      // what the browser's console says is wrong
+	traced     [][]byte      // events of the browser's own record of what it did, as JSON
+	recorded   chan struct{} // closed when the record is complete
 }
 
 // openTab starts a browser.
@@ -75,6 +77,14 @@ func openTab(t *testing.T, address string) *tab {
 func (p *tab) hear(event any) {
 	var complaint string
 	switch e := event.(type) {
+	case *tracing.EventDataCollected:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, v := range e.Value {
+			p.traced = append(p.traced, slices.Clone([]byte(v)))
+		}
+	case *tracing.EventTracingComplete:
+		close(p.recorded)
 	case *runtime.EventExceptionThrown:
 		complaint = e.ExceptionDetails.Text
 		if e.ExceptionDetails.Exception != nil {
@@ -173,7 +183,7 @@ func eval[T any](p *tab, expression string) T {
 // call awaits a function of the robot. Arguments are what encoding/json makes of them.
 func call[T any](p *tab, function string, args ...any) T {
 	p.t.Helper()
-	list, err := json.Marshal(args)
+	list, err := json.Marshal(append([]any{}, args...))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -183,11 +193,85 @@ func call[T any](p *tab, function string, args ...any) T {
 // act is a call whose answer does not matter: act("click", "Run the search").
 func (p *tab) act(function string, args ...any) {
 	p.t.Helper()
-	list, err := json.Marshal(args)
+	list, err := json.Marshal(append([]any{}, args...))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	eval[bool](p, fmt.Sprintf("Promise.resolve(robot.%s(...%s)).then(() => true)", function, list))
+}
+
+// until polls an expression until it is true.
+func (p *tab) until(what, expression string) {
+	p.t.Helper()
+	name, err := json.Marshal(what)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	eval[bool](p, fmt.Sprintf("robot.until(%s, () => (%s), 180_000).then(() => true)", name, expression))
+}
+
+// wait gives the page time.
+func (p *tab) wait(d time.Duration) {
+	p.t.Helper()
+	eval[bool](p, fmt.Sprintf("new Promise((r) => setTimeout(() => r(true), %d))", d.Milliseconds()))
+}
+
+// tasks records what the page's thread does while work runs: the processor time of its tasks, so that others who use this machine do not
+// count. wall is the longest by the clock on the wall.
+func (p *tab) tasks(work func()) (longest, wall time.Duration, count int) {
+	p.t.Helper()
+	p.mu.Lock()
+	p.traced, p.recorded = nil, make(chan struct{})
+	p.mu.Unlock()
+	p.do(func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		categories := []string{"toplevel", "disabled-by-default-devtools.timeline", "__metadata"}
+		_, err := cdp.Call(ctx, target, tracing.Start, tracing.StartParams{TraceConfig: &tracing.TraceConfig{IncludedCategories: categories, ExcludedCategories: []string{"*"}}})
+		return chromedp.Void{}, err
+	})
+	work()
+	p.do(func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, target, tracing.End, cdp.Empty{})
+		return chromedp.Void{}, err
+	})
+	select {
+	case <-p.recorded:
+	case <-time.After(patience):
+		p.t.Fatal("the browser's record does not end")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return longestTask(p.t, p.traced)
+}
+
+// longestTask looks through a record (Trace Event Format) for tasks of threads that run pages.
+func longestTask(t *testing.T, events [][]byte) (longest, wall time.Duration, count int) {
+	type thread struct{ PID, TID int }
+	type event struct {
+		Name string
+		thread
+		Dur, Tdur float64 // microseconds
+		Args      struct{ Name string }
+	}
+	all, pages := make([]event, len(events)), map[thread]bool{}
+	for i, text := range events {
+		if err := json.Unmarshal(text, &all[i]); err != nil {
+			continue // events of other kinds have arguments of other types
+		}
+		if all[i].Name == "thread_name" && all[i].Args.Name == "CrRendererMain" {
+			pages[all[i].thread] = true
+		}
+	}
+	for _, e := range all {
+		if pages[e.thread] && strings.HasSuffix(e.Name, "RunTask") && e.Tdur > 0 {
+			count++
+			longest = max(longest, time.Duration(e.Tdur)*time.Microsecond)
+			wall = max(wall, time.Duration(e.Dur)*time.Microsecond)
+		}
+	}
+	if count == 0 {
+		t.Fatalf("the record of %d events has no task of a page", len(events))
+	}
+	return longest, wall, count
 }
 
 func (p *tab) size(width, height int64) {
@@ -210,14 +294,12 @@ func (p *tab) shot(name string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
 	defer cancel()
-	all := true
-	image, err := chromedp.Run(ctx, chromedp.Action[[]byte](func(ctx context.Context, target *chromedp.Target) ([]byte, error) {
-		r, err := cdp.Call(ctx, target, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng, CaptureBeyondViewport: &all})
-		if err != nil {
-			return nil, err
-		}
-		return r.Data, nil
-	}))
+	const drawn = "new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r))).then(() => true)"
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](drawn, chromedp.EvalAwaitPromise)); err != nil {
+		p.t.Errorf("no screenshot: %v", err)
+		return
+	}
+	image, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(shots, name+".png"), image, 0o644)
 	}

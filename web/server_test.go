@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -31,6 +33,7 @@ type platform struct {
 	token   string // for everything
 	cut     atomic.Bool
 	slow    atomic.Int64 // nanoseconds that scores are held up
+	hostile atomic.Bool  // lists have names that no good server would take
 
 	mu     sync.Mutex
 	server *exec.Cmd
@@ -142,6 +145,10 @@ func (s *platform) proxy() {
 		if s.cut.Load() {
 			panic(http.ErrAbortHandler)
 		}
+		if s.hostile.Load() && (r.URL.Path == "/v1/modules" || r.URL.Path == "/v1/plugins") {
+			hostileList(w)
+			return
+		}
 		if strings.HasSuffix(r.URL.Path, "/scores") {
 			time.Sleep(time.Duration(s.slow.Load()))
 		}
@@ -171,4 +178,17 @@ func (s *platform) api(method, path, token, contentType string, body []byte) *ht
 	}
 	s.t.Cleanup(func() { res.Body.Close() })
 	return res
+}
+
+// hostileList answers as the lists of modules and of plugins do.
+func hostileList(w http.ResponseWriter) {
+	items := make([]map[string]any, len(hostileNames))
+	for i, name := range hostileNames {
+		items[i] = map[string]any{
+			"id": fmt.Sprintf("mod_%026d", i), "name": name, "task": name, "author": name, "licence": name, "base": name, "version": name, "digest": name,
+			"visibility": "private", "mine": true, "size": 7, "rank": 8, "targets": []string{name}, "created": "2030-01-02T03:04:05Z",
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(map[string]any{"items": items})
 }

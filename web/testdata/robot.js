@@ -56,20 +56,6 @@ globalThis.robot = (() => {
       input.dispatchEvent(new Event("change", { bubbles: true }));
     },
 
-    // watch counts tasks of the page's own thread that take longer than 50 ms.
-    watch: () => {
-      const tasks = [];
-      const observer = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((e) => Math.round(e.duration))));
-      observer.observe({ type: "longtask" });
-      globalThis.watched = { tasks, observer };
-    },
-    watched: () => {
-      const { tasks, observer } = globalThis.watched;
-      tasks.push(...observer.takeRecords().map((e) => Math.round(e.duration)));
-      observer.disconnect();
-      return tasks;
-    },
-
     // axe returns what axe-core finds wrong.
     axe: async () => {
       const { violations } = await axe.run(document, { resultTypes: ["violations"] });

@@ -10,6 +10,9 @@ export async function unzip(data: Uint8Array<ArrayBuffer>): Promise<Record<strin
     while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) {
       end--;
     }
+    if (end < 0) {
+      throw bad();
+    }
     const count = view.getUint16(end + 10, true);
     let at = view.getUint32(end + 16, true);
     const files: Record<string, Uint8Array<ArrayBuffer>> = {};

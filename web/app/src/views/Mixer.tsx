@@ -40,6 +40,7 @@ function Slider({ id, name, onChange }: { id: string; name: string; onChange: (w
       <span class="slider-name"><Name text={name} most={40} /></span>
       <input
         type="range" min={-bound} max={bound} step={0.01} value={w} aria-label={`Weight of ${label}`} class={w < 0 ? "negative" : ""}
+        style={{ "--from": `${50 + Math.min(0, (50 * w) / bound)}%`, "--to": `${50 + Math.max(0, (50 * w) / bound)}%` }}
         onInput={(e) => onChange(Number(e.currentTarget.value))} onDblClick={() => onChange(0)}
       />
       <input

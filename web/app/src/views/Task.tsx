@@ -42,7 +42,8 @@ function Idea() {
       <ol>
         <li>
           <span class="idea-title">A few examples</span>
-          <span class="idea-body mono"><span>one berry , several</span><span class="arrow" aria-label="gives">→</span><strong>berries</strong></span>
+          <span class="idea-body mono"><span>one berry , several</span><span class="arrow" role="img" aria-label="gives">→</span><strong>berries</strong></span>
+          <span class="idea-body">Five are enough. Hold one or two out to see whether it generalizes.</span>
         </li>
         <li>
           <span class="idea-title">One weight per shared module</span>
@@ -51,8 +52,9 @@ function Idea() {
           </span>
         </li>
         <li>
-          <span class="idea-title">One adapter, yours to download</span>
-          <span class="idea-body mono"><span>one knee , several</span><span class="arrow" aria-label="gives">→</span><strong>knees</strong></span>
+          <span class="idea-title">One adapter that does your task</span>
+          <span class="idea-body mono"><span>one knee , several</span><span class="arrow" role="img" aria-label="gives">→</span><strong>knees</strong></span>
+          <span class="idea-body">A file of yours, which PEFT loads like any LoRA.</span>
         </li>
       </ol>
     </figure>
