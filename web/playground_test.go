@@ -178,7 +178,7 @@ func guests(t *testing.T, _ *platform, p *tab) {
 	} {
 		file := build(p, bad.made)
 		p.act("drop", "Drop an optimizer", bad.file, file)
-		p.until(bad.file, `document.body.innerText.includes("Loaded: small")`)
+		p.act("see", "from "+bad.file)
 		p.act("fill", "Optimizer", "plugin")
 		p.act("click", "Run the search")
 		took := eval[float64](p, fmt.Sprintf(`(async () => {

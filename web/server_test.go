@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -140,6 +142,7 @@ func (s *platform) proxy() {
 	target := &url.URL{Scheme: "http", Host: s.listen}
 	to := httputil.NewSingleHostReverseProxy(target)
 	to.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) } // as if nobody listened
+	to.ErrorLog = log.New(io.Discard, "", 0)
 	to.FlushInterval = -1
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.cut.Load() {

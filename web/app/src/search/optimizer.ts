@@ -24,7 +24,7 @@ export interface Plugin {
   sha256: string;
 }
 
-const patience = 900; // milliseconds that a stranger's code may take in a call, its start included
+const patience = 600; // milliseconds that a stranger's code may take in a call, its start included
 const ownPatience = 20_000; // that of the built-in guest, which is trusted and may be on a slow machine
 
 const library = () => import("../../../optimizer/remote.js");

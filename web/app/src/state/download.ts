@@ -33,20 +33,21 @@ export async function reportOf(title: string): Promise<string> {
   const copy = result.cloneNode(true) as HTMLElement;
   copy.querySelectorAll("button, .downloads, .segments").forEach((e) => e.remove());
   const sheets = [...document.styleSheets].flatMap((s) => [...s.cssRules].map((r) => r.cssText)).join("\n");
-  const page = document.implementation.createHTMLDocument(`${title} – Medley`);
-  page.documentElement.lang = "en";
-  for (const [name, content] of [["viewport", "width=device-width, initial-scale=1"], ["color-scheme", "light dark"]] as const) {
-    page.head.append(Object.assign(page.createElement("meta"), { name, content }));
-  }
-  page.head.append(Object.assign(page.createElement("meta"), { httpEquiv: "Content-Security-Policy", content: "default-src 'none'; style-src 'unsafe-inline'" }));
-  const charset = page.createElement("meta");
-  charset.setAttribute("charset", "utf-8");
-  page.head.prepend(charset);
-  page.head.append(Object.assign(page.createElement("style"), { textContent: sheets }));
-  const main = page.createElement("main");
-  main.append(Object.assign(page.createElement("h1"), { textContent: title || "Result" }), page.importNode(copy, true));
-  page.body.append(main);
-  return "<!doctype html>\n" + page.documentElement.outerHTML;
+  const plain = title.replace(/[&<>]/g, (c) => `&#${c.charCodeAt(0)};`) || "Result";
+  // A text, not a document: the page's policy would hold for that, and the style inside would break it.
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>${plain} – Medley</title>
+<style>${sheets.replaceAll("</", "<\\/")}</style>
+</head>
+<body><main><h1>${plain}</h1>${copy.outerHTML}</main></body>
+</html>
+`;
 }
 
 /** download hands a file to the browser. */

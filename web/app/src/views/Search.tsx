@@ -113,7 +113,7 @@ function PluginFile() {
   };
   return (
     <>
-      {plugin && <p class="muted">Loaded: <Name text={plugin.name} /> {plugin.version && <Name text={plugin.version} most={20} />} <span class="mono">{plugin.sha256.slice(0, 12)}</span></p>}
+      {plugin && <p class="muted">Loaded: <Name text={plugin.name} /> {plugin.version && <Name text={plugin.version} most={20} />} from <Name text={plugin.file} most={60} /> <span class="mono">{plugin.sha256.slice(0, 12)}</span></p>}
       <Drop label="Drop an optimizer of yours" accept=".wasm,application/wasm" hint="a .wasm file; it gets no files, network or clock" onFile={(f) => void take(f)} />
       {problem && <Banner kind="bad">{problem}</Banner>}
     </>
