@@ -12,14 +12,27 @@ export class MedleyError extends Error {
 
 // open loads a base model. files is {path: Uint8Array}, options {backend}.
 export async function open(files, options = {}) {
-  const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-  const model = new Model(worker);
+  const model = new Model(start());
   try {
     return Object.assign(model, await model.request("open", [files, options]));
   } catch (e) {
     model.close();
     throw e;
   }
+}
+
+// compose makes one adapter of modules [{files, weight}], in a worker of its own.
+export async function compose(modules, options) {
+  const engine = new Model(start());
+  try {
+    return await engine.request("compose", [modules, options]);
+  } finally {
+    engine.close();
+  }
+}
+
+function start() {
+  return new Worker(new URL("worker.js", import.meta.url), { type: "module" });
 }
 
 // Model is an open base model with backend, device, reason, candidates and maps.
@@ -36,6 +49,10 @@ class Model {
 
   addModule(name, files) {
     return this.request("addModule", [name, files]);
+  }
+
+  tokens(examples) {
+    return this.request("tokens", [examples]);
   }
 
   score(examples, weights, options = {}) {

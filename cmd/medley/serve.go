@@ -159,7 +159,7 @@ func (f gatewayFlags) serve(a *app, p *platform.Platform, listener net.Listener)
 	closing, closeStreams := context.WithCancel(context.Background())
 	defer closeStreams()
 	o := p.Gateway()
-	o.Origins, o.Closing, o.Page = f.Origin, closing, page()
+	o.Origins, o.Closing, o.Page = f.Origin, closing, page(a)
 	handler, err := gateway.New(o)
 	if err != nil {
 		return err

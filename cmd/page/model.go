@@ -56,7 +56,7 @@ func open(args []js.Value) (any, error) {
 	}
 	return map[string]any{
 		"backend": b.Info().Name, "device": b.Info().Device, "reason": choice.Reason, "candidates": array(choice.Reports, describe), "maps": maps,
-		"addModule": m.method(m.addModule), "score": m.method(m.score), "generate": m.method(m.generate), "close": method(m.close),
+		"addModule": m.method(m.addModule), "score": m.method(m.score), "tokens": m.method(m.tokens), "generate": m.method(m.generate), "close": method(m.close),
 	}, nil
 }
 

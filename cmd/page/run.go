@@ -3,6 +3,7 @@
 package main
 
 import (
+	"strings"
 	"syscall/js"
 
 	"github.com/medley-lora/medley/gpu/engine"
@@ -109,4 +110,25 @@ func (m *model) listener(onToken js.Value, inputs int) engine.Listener {
 		texts[i] = m.engine.Tokenizer.NewDecoder()
 	}
 	return engine.Listener{Token: func(input int, id int32) { onToken.Invoke(input, id, texts[input].Next(id)) }}
+}
+
+// tokens is model.tokens(examples).
+func (m *model) tokens(args []js.Value) (any, error) {
+	var examples []task.Example
+	if err := decode("examples", argument(args, 0), &examples); err != nil {
+		return nil, err
+	}
+	return array(examples, func(e task.Example) any {
+		source, cut := m.engine.EncodeInput(e.Input)
+		encoded, warnings := m.engine.Encode([]task.Example{{Output: e.Output}})
+		if cut != "" {
+			cut = "input " + cut
+		}
+		for _, w := range warnings { // of the output, the input being empty
+			_, cut, _ = strings.Cut(w, ": ")
+		}
+		decoder := m.engine.Tokenizer.NewDecoder()
+		texts := array(encoded[0].Target, func(id int32) any { return decoder.Next(id) })
+		return map[string]any{"input": len(source), "output": texts, "warning": cut}
+	}), nil
 }

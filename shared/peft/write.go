@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type WriteOptions struct {
 	BaseModel string // what base_model_name_or_path says; empty for the adapter's own
 	Overwrite bool   // put the files into a folder that holds other things and is no adapter
 }
+
+// fileMetadata is what PEFT says of its weights.
+var fileMetadata = map[string]string{"format": "pt"}
 
 // taskTypes are PEFT's; it refuses others.
 var taskTypes = []string{"", "SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"}
@@ -79,13 +83,26 @@ func Write(dir string, adapter *lora.Adapter, options WriteOptions) error {
 		return checkpoint.IOFault(err, "written")
 	}
 	defer os.RemoveAll(temporary) // nothing is left there on success
-	if err := checkpoint.Write(filepath.Join(temporary, weightsName), tensors, map[string]string{"format": "pt"}); err != nil {
+	if err := checkpoint.Write(filepath.Join(temporary, weightsName), tensors, fileMetadata); err != nil {
 		return fault.In(weightsName, err)
 	}
 	if err := checkpoint.WriteFile(filepath.Join(temporary, configName), config); err != nil {
 		return fault.In(configName, err)
 	}
 	return install(temporary, dir, exists)
+}
+
+// Encode gives the files that Write writes, by name.
+func Encode(adapter *lora.Adapter, options WriteOptions) (map[string][]byte, error) {
+	config, tensors, err := export(adapter, options)
+	if err != nil {
+		return nil, err
+	}
+	var weights bytes.Buffer
+	if err := checkpoint.Encode(&weights, tensors, fileMetadata); err != nil {
+		return nil, fault.In(weightsName, err)
+	}
+	return map[string][]byte{configName: config, weightsName: weights.Bytes()}, nil
 }
 
 // install moves what was written to its place.

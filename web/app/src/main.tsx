@@ -1,0 +1,32 @@
+import { effect } from "@preact/signals";
+import { render } from "preact";
+import "./style/base.css";
+import "./style/parts.css";
+import "./style/views.css";
+import { zooModules } from "./compute/local";
+import { path } from "./route";
+import { follow } from "./state/mixer";
+import { applyTheme, keep, restore } from "./state/persist";
+import { loadModules } from "./state/session";
+import { openShared } from "./state/share";
+import { store } from "./state/store";
+import { countTokens } from "./state/task";
+import { Shell } from "./views/Shell";
+
+restore();
+store.modules.value = { ...store.modules.value, local: zooModules() };
+effect(() => applyTheme(store.theme.value));
+effect(() => {
+  if (store.session.value && !store.expired.value) {
+    void loadModules();
+  }
+});
+keep();
+countTokens();
+follow(() => path.value === "/modules");
+void openShared();
+
+const root = document.getElementById("app");
+if (root) {
+  render(<Shell />, root);
+}

@@ -1,0 +1,168 @@
+// Composing by hand: as sliders move, the objective, the losses and a text follow. Of several answers the last asked one counts.
+import { effect } from "@preact/signals";
+import type { Compute, Scorer } from "../compute/compute";
+import { tokenMean, value } from "../compute/objective";
+import { faultOf, type Method } from "../domain";
+import { compute } from "./compute";
+import { chosenModules, notify, store, usable, type Mixed } from "./store";
+
+const none: Mixed = { objective: NaN, loss: NaN, heldOut: NaN, examples: [], text: "", scoring: false, writing: false, problem: "", zero: null };
+
+/** Latest runs one job at a time and, of those asked meanwhile, the last: answers never come out of order, nor pile up. */
+export class Latest {
+  #running = false;
+  #next: (() => Promise<void>) | undefined;
+
+  run(job: () => Promise<void>): void {
+    this.#next = job;
+    if (!this.#running) {
+      void this.#drain();
+    }
+  }
+
+  async #drain(): Promise<void> {
+    this.#running = true;
+    for (let job = this.#next; job; job = this.#next) {
+      this.#next = undefined;
+      await job();
+    }
+    this.#running = false;
+  }
+}
+
+interface Opened {
+  key: string;
+  compute: Compute;
+  scorer: Scorer;
+  zero: { objective: number; examples: number[] };
+}
+
+let opened: Opened | undefined;
+const scoring = new Latest();
+const writing = new Latest();
+
+/** open returns the scorer of what is chosen now, the one at hand if it is that. */
+async function open(): Promise<Opened | undefined> {
+  const mode = store.mode.value;
+  const modules = chosenModules.value.map((m) => m.id);
+  const rows = usable.value;
+  const { method, objective } = store.settings.value;
+  if (modules.length === 0 || rows.length === 0) {
+    return undefined;
+  }
+  const base = store.base.value;
+  const key = JSON.stringify([mode, base, modules, rows.map((r) => [r.input, r.output, r.held]), method, objective, store.session.value?.token]);
+  if (opened?.key === key) {
+    return opened;
+  }
+  const doing = await compute(mode, base);
+  const scorer = await doing.open(modules, rows, method);
+  const [first] = await scorer.score([new Array<number>(modules.length).fill(0)]);
+  opened?.scorer.close();
+  const cut = rows.filter((r) => !r.held).length;
+  const zero = first?.examples ?? [];
+  const at = value(objective, zero.slice(0, cut), scorer.tokens.slice(0, cut), []);
+  opened = { key, compute: doing, scorer, zero: { objective: at, examples: zero } };
+  return opened;
+}
+
+const change = (fields: Partial<Mixed>) => {
+  store.mixed.value = { ...(store.mixed.peek() ?? none), ...fields };
+};
+
+async function score(weights: number[]): Promise<void> {
+  change({ scoring: true, problem: "" });
+  try {
+    const o = await open();
+    if (!o || o.scorer.tokens.length !== usable.value.length) {
+      change({ scoring: false });
+      return;
+    }
+    const [s] = await o.scorer.score([weights]);
+    const cut = usable.value.filter((r) => !r.held).length;
+    const { tokens } = o.scorer;
+    const examples = s?.examples ?? [];
+    change({
+      scoring: false, examples, zero: o.zero,
+      objective: value(store.settings.value.objective, examples.slice(0, cut), tokens.slice(0, cut), weights),
+      loss: tokenMean(examples.slice(0, cut), tokens.slice(0, cut)), heldOut: tokenMean(examples.slice(cut), tokens.slice(cut)),
+    });
+  } catch (e) {
+    change({ scoring: false, problem: faultOf(e).message });
+  }
+}
+
+async function write(prompt: string, modules: string[], weights: number[], method: Method): Promise<void> {
+  change({ writing: true });
+  let text = "";
+  try {
+    const doing = await compute(store.mode.value);
+    const [answer = ""] = await doing.generate(modules, weights, [prompt], method, {
+      maxTokens: 48,
+      heard: (_, piece) => {
+        text += piece;
+        change({ text });
+      },
+    });
+    change({ writing: false, text: answer });
+  } catch (e) {
+    change({ writing: false, problem: faultOf(e).message });
+  }
+}
+
+/** follow starts to follow the sliders, 120 ms after they rest. view tells whether the mixer is seen. */
+export function follow(seen: () => boolean): void {
+  let timer = 0;
+  effect(() => {
+    const modules = chosenModules.value.map((m) => m.id);
+    const weights = modules.map((id) => store.weights.value[id] ?? 0);
+    const prompt = store.prompt.value;
+    const { method } = store.settings.value;
+    void usable.value;
+    void store.session.value;
+    clearTimeout(timer);
+    if (!seen() || modules.length === 0) {
+      store.mixed.value = null;
+      return;
+    }
+    timer = window.setTimeout(() => {
+      if (usable.value.length > 0) {
+        scoring.run(() => score(weights));
+      }
+      if (prompt.trim() !== "") {
+        writing.run(() => write(prompt, modules, weights, method));
+      }
+    }, 120);
+  });
+}
+
+/** suggest scores every module alone on the examples and chooses those that help most. */
+export async function suggest(count: number): Promise<void> {
+  const mode = store.mode.value;
+  const modules = store.modules.value[mode].slice(0, 1000).map((m) => m.id);
+  const rows = usable.value.filter((r) => !r.held);
+  if (modules.length === 0 || rows.length === 0) {
+    return;
+  }
+  store.suggesting.value = true;
+  try {
+    const doing = await compute(mode);
+    const scorer = await doing.open(modules, rows, store.settings.value.method);
+    const losses: number[] = [];
+    const zero = tokenMean((await scorer.score([modules.map(() => 0)]))[0]?.examples ?? [], scorer.tokens);
+    for (let at = 0; at < modules.length; at += 64) {
+      const batch = modules.slice(at, at + 64).map((_, i) => modules.map((_, j) => (j === at + i ? 1 : 0)));
+      losses.push(...(await scorer.score(batch)).map((s) => tokenMean(s.examples, scorer.tokens)));
+    }
+    scorer.close();
+    const order = modules.map((id, i) => ({ id, loss: losses[i] ?? Infinity })).sort((a, b) => a.loss - b.loss);
+    const helpful = order.filter((m) => m.loss < zero);
+    const taken = (helpful.length > 0 ? helpful : order).slice(0, count);
+    store.chosen.value = { ...store.chosen.value, [mode]: taken.map((m) => m.id) };
+    notify("good", `Each of ${modules.length} modules was tried alone on your examples; the ${taken.length} that help most are chosen.`);
+  } catch (e) {
+    notify("bad", `Nothing could be suggested: ${faultOf(e).message}`);
+  } finally {
+    store.suggesting.value = false;
+  }
+}

@@ -1,0 +1,88 @@
+// What a user does to the task.
+import { effect } from "@preact/signals";
+import { zooTask } from "../compute/local";
+import { faultOf, type Example } from "../domain";
+import { parse, type Parsed } from "../task/parse";
+import { engine } from "./compute";
+import { blankTask, notify, store } from "./store";
+
+let ids = Date.now();
+export const rowOf = ({ input, output }: Example) => ({ id: ++ids, input, output, held: false });
+
+/** pick takes a task of the zoo: its five examples, and those to measure accuracy on. */
+export async function pick(name: string): Promise<void> {
+  try {
+    const files = await zooTask(name);
+    const few = parse(files.few).examples.slice(0, 5);
+    store.task.value = { name, rows: few.map(rowOf), eval: parse(files.eval).examples };
+    store.prompt.value = store.task.value.eval[0]?.input ?? few[0]?.input ?? "";
+  } catch (e) {
+    notify("bad", `The task could not be loaded: ${faultOf(e).message}`);
+  }
+}
+
+/** add appends examples that were pasted or dropped. */
+export function add(parsed: Parsed, name = ""): void {
+  if (parsed.examples.length === 0) {
+    return;
+  }
+  const task = store.task.value;
+  const fresh = task.rows.every((r) => r.input === "" && r.output === "");
+  const rows = [...(fresh ? [] : task.rows), ...parsed.examples.map(rowOf)].slice(0, 1000);
+  store.task.value = { name: fresh || task.name === "" ? name || "my task" : task.name, rows, eval: task.eval };
+  store.prompt.value ||= rows[0]?.input ?? "";
+}
+
+export function addEval(parsed: Parsed): void {
+  store.task.value = { ...store.task.value, eval: [...store.task.value.eval, ...parsed.examples].slice(0, 2000) };
+}
+
+export function change(id: number, fields: Partial<{ input: string; output: string; held: boolean }>): void {
+  const { rows } = store.task.value;
+  store.task.value = { ...store.task.value, rows: rows.map((r) => (r.id === id ? { ...r, ...fields } : r)) };
+}
+
+export function removeRow(id: number): void {
+  store.task.value = { ...store.task.value, rows: store.task.value.rows.filter((r) => r.id !== id) };
+}
+
+export function addBlank(): void {
+  const task = store.task.value;
+  store.task.value = { ...task, name: task.name || "my task", rows: [...task.rows, rowOf({ input: "", output: "" })] };
+}
+
+export function clear(): void {
+  store.task.value = blankTask;
+}
+
+export const tokenKey = (e: Example) => e.input + "\0" + e.output;
+
+/** countTokens keeps the token counts of rows up to date, a little after they change, once the engine is here. */
+export function countTokens(): void {
+  let timer = 0;
+  effect(() => {
+    const { rows } = store.task.value;
+    if (store.engine.value.state !== "ready" || store.mode.value !== "local") {
+      return;
+    }
+    clearTimeout(timer);
+    timer = window.setTimeout(async () => {
+      const known = store.tokens.peek();
+      const unknown = rows.filter((r) => !known.has(tokenKey(r))).slice(0, 200);
+      if (unknown.length === 0) {
+        return;
+      }
+      try {
+        const counted = await (await engine()).tokens(unknown);
+        const next = new Map([...store.tokens.peek()].slice(-2000));
+        unknown.forEach((r, i) => {
+          const t = counted[i];
+          t && next.set(tokenKey(r), { input: t.input, output: t.output.length, warning: t.warning });
+        });
+        store.tokens.value = next;
+      } catch {
+        // The counts are a help; the search tells what is wrong.
+      }
+    }, 200);
+  });
+}

@@ -1,0 +1,72 @@
+// The server's optimizers that are plugins.
+import { useEffect, useState } from "preact/hooks";
+import type { Schemas } from "../api/client";
+import { faultOf } from "../domain";
+import { client, remove } from "../state/session";
+import { store } from "../state/store";
+import { Banner, Button, Confirm, Empty, Name, size } from "../ui/parts";
+import { Upload } from "../ui/Upload";
+import { NeedsServer } from "./NeedsServer";
+
+type Plugin = Schemas["Plugin"];
+
+export function Plugins() {
+  const session = store.session.value;
+  const [list, setList] = useState<Plugin[]>();
+  const [problem, setProblem] = useState("");
+  const load = async () => {
+    setProblem("");
+    try {
+      setList(await client.all<Plugin>("/v1/plugins"));
+    } catch (e) {
+      setProblem(faultOf(e).message);
+    }
+  };
+  useEffect(() => {
+    if (session) {
+      void load();
+    }
+  }, [session?.token]);
+  return (
+    <>
+      <h1 tabIndex={-1}>Plugins</h1>
+      <p class="lead">Optimizers of your own, as WebAssembly, for jobs at the server. To try one here, drop it in the search.</p>
+      <NeedsServer what="plugins">
+        <section class="card" aria-labelledby="upload">
+          <h2 id="upload">Upload a plugin</h2>
+          <Upload
+            path="/v1/plugins" type="application/wasm" accept=".wasm" label="Drop a .wasm file, or choose one" hint="the server tests it before it takes it; medley plugin new begins one"
+            onDone={() => void load()}
+          />
+        </section>
+        {problem && <Banner kind="bad">{problem} <Button onClick={() => void load()}>Try again</Button></Banner>}
+        {list?.length === 0 && <Empty title="No plugins yet">The built-in optimizers need none.</Empty>}
+        <ul class="items">{list?.map((p) => <PluginItem key={p.id} plugin={p} onGone={() => void load()} />)}</ul>
+      </NeedsServer>
+    </>
+  );
+}
+
+function PluginItem({ plugin: p, onGone }: { plugin: Plugin; onGone: () => void }) {
+  const [asking, setAsking] = useState(false);
+  return (
+    <li class="card item">
+      <div class="row spread wrap">
+        <strong><Name text={p.name} /></strong>
+        {p.mine && <Button kind="quiet" onClick={() => setAsking(true)}>Delete<span class="unseen"> {p.name.slice(0, 60)}</span></Button>}
+      </div>
+      <p class="facts muted"><Name text={p.version} most={40} /><span>{size(p.size)}</span><span>{p.visibility}</span><span class="mono">{p.digest.slice(0, 16)}</span></p>
+      {asking && (
+        <Confirm
+          title="Delete this plugin?" action="Delete it" onNo={() => setAsking(false)}
+          onYes={() => {
+            setAsking(false);
+            void remove(`/v1/plugins/${p.id}`, p.name.slice(0, 60)).then((gone) => gone && onGone());
+          }}
+        >
+          <Name text={p.name} /> goes for good. Jobs that name it fail.
+        </Confirm>
+      )}
+    </li>
+  );
+}

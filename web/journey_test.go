@@ -1,0 +1,279 @@
+package web_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// journey: with the server, from signing in to the adapter.
+func journey(t *testing.T, s *platform, p *tab) {
+	p.load("/")
+	signIn(p, s.token)
+	p.act("go", "/")
+	p.act("click", "several")
+	p.act("see", "Hold out")
+	p.act("go", "/modules")
+	p.act("see", "of 22 chosen")
+	p.shot("journey-1-modules")
+	p.act("fill", "Search by name", "plural")
+	p.until("one module", `document.querySelectorAll(".module").length === 1`)
+	p.act("fill", "Search by name", "")
+	p.act("click", "Choose all")
+	p.act("fill", "Weight of zoo/plural", "1")
+	p.until("the objective", `document.querySelector(".figure .big") && !document.querySelector(".stale") && Number(document.querySelector(".figure .big").textContent) < 1`)
+	p.until("the server's answer", `document.querySelector(".generated").innerText.trim() === "knees"`)
+	p.shot("journey-2-sliders")
+
+	s.slow.Store(int64(150 * time.Millisecond))
+	defer s.slow.Store(0)
+	p.act("go", "/search")
+	p.act("fill", "Optimizer", "auto")
+	p.act("fill", "Budget", "200")
+	p.act("fill", "Batch", "8")
+	p.act("click", "Run the search")
+	p.until("some evaluations", `/\b(2[4-9]|[3-9]\d|1\d\d) of 200 evaluations/.test(document.body.innerText)`)
+	p.act("click", "Pause")
+	p.act("see", "Paused")
+	p.shot("journey-3-paused")
+	p.act("click", "Resume")
+	p.act("see", "Searching")
+	p.act("click", "Stop")
+	p.until("the end", `!document.querySelector(".control")`)
+	p.act("go", "/result")
+	p.act("see", "Take it with you")
+	p.act("see", "Ended by: canceled")
+	p.shot("journey-4-result")
+	p.act("click", "Trace")
+	sameInWazero(t, p.downloaded(".trace.jsonl"))
+	p.act("click", "Download the adapter")
+	checkAdapter(t, p.downloaded(".zip"), eval[map[string]float64](p, shownWeights), "zoo/")
+	s.slow.Store(0)
+
+	// A job, which the server runs.
+	p.act("go", "/search")
+	p.act("fill", "Budget", "30")
+	p.act("click", "Run as a job")
+	p.until("the job's end", `document.querySelector(".state.succeeded")`)
+	p.act("click", "Result")
+	p.act("see", "Result of the job", 20_000)
+	p.shot("journey-5-job")
+	p.act("click", "Download the adapter")
+	checkAdapter(t, p.downloaded(".zip"), eval[map[string]float64](p, shownWeights), "zoo/")
+}
+
+// signIn pastes a token.
+func signIn(p *tab, token string) {
+	p.t.Helper()
+	p.act("click", "Sign in")
+	p.act("fill", "Token or API key", token)
+	p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not(:disabled)")).then((b) => b.click())`)
+	p.act("gone", "Paste a token")
+}
+
+// faults: the network is cut, the server starts anew, the token is revoked, all in the middle of one search, which ends as one without faults.
+func faults(t *testing.T, s *platform, p *tab) {
+	undisturbed := faulted(p, func(int) {})
+	p.act("go", "/search")
+	s.slow.Store(int64(250 * time.Millisecond))
+	defer s.slow.Store(0)
+	disturbed := faulted(p, func(step int) {
+		switch step {
+		case 1:
+			s.cut.Store(true)
+			p.act("see", "The server cannot be reached")
+			p.shot("faults-1-network")
+			still := call[string](p, "text", ".control")
+			time.Sleep(600 * time.Millisecond)
+			if now := call[string](p, "text", ".control"); now != still {
+				t.Errorf("while the network is cut the search goes from %q to %q", still, now)
+			}
+			s.cut.Store(false)
+			p.act("gone", "The server cannot be reached", 30_000)
+		case 2:
+			s.stop()
+			p.act("see", "The server cannot be reached")
+			s.start()
+			p.act("gone", "The server cannot be reached", 60_000)
+		case 3:
+			revoke(s, s.token)
+			p.act("see", "Your token has expired. Sign in again to go on; nothing is lost.")
+			p.shot("faults-2-token")
+			s.token = s.newToken("admin", "1h")
+			p.act("click", "Sign in again")
+			p.act("fill", "Token or API key", s.token)
+			p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not(:disabled)")).then((b) => b.click())`)
+			p.act("gone", "Your token has expired", 30_000)
+		}
+	})
+	if !bytes.Equal(undisturbed, disturbed) {
+		t.Errorf("the trace of a search with faults differs:\n%.600s\nwithout:\n%.600s", disturbed, undisturbed)
+	}
+	sameInWazero(t, disturbed)
+
+	// What is under way when the page is loaded anew goes on where it was.
+	reloaded := faulted(p, func(step int) {
+		if step == 2 {
+			p.wait(1000 * time.Millisecond)
+			p.load("/search")
+			p.act("click", "Resume")
+		}
+	})
+	if !bytes.Equal(undisturbed, reloaded) {
+		t.Errorf("the trace of a search that went on after a reload differs")
+	}
+}
+
+// faulted runs a search of 48 evaluations and calls fault after 8, 16 and 24 of them. It returns the trace.
+func faulted(p *tab, fault func(step int)) []byte {
+	p.t.Helper()
+	p.act("go", "/search")
+	p.act("fill", "Optimizer", "cobyla")
+	p.act("fill", "Budget", "48")
+	p.act("fill", "Batch", "2")
+	runs := eval[int](p, `document.querySelectorAll(".runs li").length`)
+	p.act("click", "Run the search")
+	for step := 1; step <= 3; step++ {
+		p.until("evaluations", fmt.Sprintf(`Number(/(\d+) of 48 evaluations/.exec(document.body.innerText)?.[1] ?? 99) >= %d`, 8*step))
+		fault(step)
+	}
+	p.until("the end", fmt.Sprintf(`document.querySelectorAll(".runs li").length > %d && !document.querySelector(".control")`, runs))
+	p.act("go", "/result")
+	p.act("see", "Take it with you")
+	p.act("click", "Trace")
+	return p.downloaded(".trace.jsonl")
+}
+
+// revoke makes the server refuse a token.
+func revoke(s *platform, token string) {
+	s.t.Helper()
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var claims struct {
+		ID string `json:"jti"`
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil || claims.ID == "" {
+		s.t.Fatalf("the token has no id: %v", err)
+	}
+	if res := s.api(http.MethodDelete, "/v1/tokens/"+claims.ID, s.newToken("admin", "10m"), "", nil); res.StatusCode != http.StatusNoContent {
+		s.t.Fatalf("revoking: status %d", res.StatusCode)
+	}
+}
+
+// hostileNames are shown as text.
+var hostileNames = []string{
+	`<img src=x onerror="globalThis.pwned=1"><script>globalThis.pwned=2</script>`, "\u202e\u2066drowssap\u202d abc", strings.Repeat("a𝕏<b>", 2000),
+	"javascript:globalThis.pwned=3", "{{constructor.constructor('globalThis.pwned=4')()}}",
+}
+
+// names: texts of others in modules, tasks and plugins do nothing but be read.
+func names(t *testing.T, s *platform, p *tab) {
+	s.hostile.Store(true)
+	defer s.hostile.Store(false)
+	p.size(360, 800)
+	defer p.size(1280, 900)
+	p.load("/library")
+	for _, view := range []string{"/library", "/plugins", "/modules"} {
+		p.act("go", view)
+		p.act("see", "<img src=x", 30_000)
+		calm(t, p, view)
+	}
+	p.shot("names-modules")
+	p.js(`localStorage.clear()`)
+	p.act("go", "/")
+	p.act("click", "Bring your own examples")
+	var file strings.Builder
+	for _, name := range hostileNames {
+		line, _ := json.Marshal(map[string]string{"input": name, "output": name[:min(len(name), 200)]})
+		file.Write(append(line, '\n'))
+	}
+	p.act("drop", "Drop a JSONL file", hostileNames[0]+".jsonl", base64.StdEncoding.EncodeToString([]byte(file.String())))
+	p.act("see", "5 examples to search with")
+	calm(t, p, "task")
+	p.act("go", "/search")
+	p.js(guestBuilder(t))
+	named := fmt.Sprintf(`guest({ info: JSON.stringify({ name: %s }) })`, pretty(hostileNames[0]))
+	p.act("drop", "Drop an optimizer", hostileNames[1]+".wasm", build(p, named))
+	p.act("see", "Loaded: <img src=x")
+	calm(t, p, "plugin")
+	p.shot("names-plugin")
+}
+
+// calm fails the test if a name did anything.
+func calm(t *testing.T, p *tab, where string) {
+	t.Helper()
+	if eval[bool](p, `globalThis.pwned !== undefined || document.querySelector("main img, main script, main b") !== null`) {
+		t.Errorf("%s: a name is more than text", where)
+	}
+	if wide := call[int](p, "wide"); wide > 0 {
+		t.Errorf("%s: a name makes the page %d pixels too wide", where, wide)
+	}
+}
+
+// views: every view in light and dark, narrow and wide, as axe-core finds it; pictures of all are kept.
+func views(t *testing.T, s *platform, p *tab) {
+	uploadSamples(t, s)
+	p.load("/")
+	p.act("click", "several")
+	p.act("see", "Hold out")
+	p.act("go", "/modules")
+	p.act("click", "Choose all")
+	runSearch(p, "auto", 30)
+	for _, width := range []int64{360, 1280} {
+		p.size(width, 900)
+		for _, scheme := range []string{"light", "dark"} {
+			p.scheme(scheme)
+			for _, view := range []string{"/", "/modules", "/search", "/result", "/jobs", "/library", "/plugins"} {
+				p.act("go", view)
+				p.js(`document.querySelectorAll(".notice button").forEach((e) => e.click())`)
+				p.wait(700 * time.Millisecond)
+				name := fmt.Sprintf("view-%s-%s-%d", strings.Trim(view+"task", "/")[:4], scheme, width)
+				look(t, p, name, view)
+			}
+			p.act("go", "/library")
+			p.act("click", "Delete sample")
+			look(t, p, fmt.Sprintf("view-confirm-%s-%d", scheme, width), "the confirmation")
+			p.act("click", "Keep it")
+			p.act("click", "Sign out")
+			p.act("click", "Sign in")
+			look(t, p, fmt.Sprintf("view-signin-%s-%d", scheme, width), "signing in")
+			p.act("click", "Not now")
+			signIn(p, s.token)
+		}
+	}
+	p.size(1280, 900)
+}
+
+func look(t *testing.T, p *tab, name, view string) {
+	t.Helper()
+	for _, violation := range call[[]string](p, "axe") {
+		t.Errorf("%s: %s", name, violation)
+	}
+	if wide := call[int](p, "wide"); wide > 0 {
+		t.Errorf("%s: %s is %d pixels too wide", name, view, wide)
+	}
+	p.shot(name)
+}
+
+// uploadSamples gives the lists of the server something to show.
+func uploadSamples(t *testing.T, s *platform) {
+	t.Helper()
+	wasm, err := os.ReadFile("../wasm/samples/testdata/rust.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := s.api(http.MethodPost, "/v1/plugins?name=sample-es", s.token, "application/wasm", wasm); res.StatusCode != http.StatusCreated {
+		t.Fatalf("uploading a plugin: status %d", res.StatusCode)
+	}
+	if res := s.api(http.MethodPost, "/v1/modules?name=sample&task=a+sample&author=somebody", s.token, "application/zip", sampleArchive(t)); res.StatusCode != http.StatusCreated {
+		t.Fatalf("uploading a module: status %d", res.StatusCode)
+	}
+}
