@@ -26,11 +26,7 @@ func (c *composeCommand) onServer(a *app) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.connect(a.ctx)
-	if err != nil {
-		return err
-	}
-	modules, err := s.find(a, c.modulesFlag)
+	s, modules, err := c.withModules(a, c.modulesFlag)
 	if err != nil {
 		return err
 	}

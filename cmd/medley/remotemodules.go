@@ -16,6 +16,16 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 )
 
+// withModules connects and finds the modules of the flags.
+func (f serverFlags) withModules(a *app, m modulesFlag) (*server, []api.Module, error) {
+	s, err := f.connect(a.ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	modules, err := s.find(a, m)
+	return s, modules, err
+}
+
 // find turns names, patterns and folders into modules of the server, in the order given and by name within a pattern. Folders are
 // uploaded, unless the server has their content already.
 func (s *server) find(a *app, f modulesFlag) ([]api.Module, error) {

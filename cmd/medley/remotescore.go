@@ -36,11 +36,7 @@ func (c *scoreCommand) onServer(a *app) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.connect(a.ctx)
-	if err != nil {
-		return err
-	}
-	modules, err := s.find(a, c.modulesFlag)
+	s, modules, err := c.withModules(a, c.modulesFlag)
 	if err != nil {
 		return err
 	}
@@ -111,11 +107,7 @@ func (c *generateCommand) onServer(a *app, prompts []string) error {
 		}
 		c.Modules, c.Weights, c.Method = []string{c.Adapter}, "1", string(lora.Delta)
 	}
-	s, err := c.connect(a.ctx)
-	if err != nil {
-		return err
-	}
-	modules, err := s.find(a, c.modulesFlag)
+	s, modules, err := c.withModules(a, c.modulesFlag)
 	if err != nil {
 		return err
 	}

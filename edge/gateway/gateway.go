@@ -89,6 +89,7 @@ func New(o Options) (*echo.Echo, error) {
 	api.RegisterHandlers(e, api.NewStrictHandler(g, nil))
 	if o.Page != nil {
 		e.GET("/*", g.page)
+		e.HEAD("/*", g.page)
 	}
 	return e, g.serveSpec(e, spec)
 }
