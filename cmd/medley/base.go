@@ -65,9 +65,8 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 
 // openElsewhere loads a base model in an evaluator process, which is started again when the graphics driver takes it down.
 func openElsewhere(a *app, folder string, f backendFlag, reason string) (*base, error) {
-	f.Backend = webGPU
 	s := service.NewSupervisor(service.SupervisorOptions{
-		Command: f.evaluator,
+		Command: f.process(webGPU, hostFlags{Gather: service.DefaultGather}),
 		Died:    func(d service.Death) { a.note("%s; it is started again", d) },
 	})
 	info, err := s.Backend(a.ctx)

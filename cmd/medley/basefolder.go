@@ -31,16 +31,6 @@ func openBaseFolder(dir string) (*baseFolder, error) {
 	return &baseFolder{Folder: f, maps: model.Maps()}, nil
 }
 
-// sizeOf counts the numbers of all tensors and the bytes that they take in the files.
-func sizeOf(store *checkpoint.Store) (parameters, bytes int64) {
-	for _, name := range store.Names() {
-		info, _ := store.Info(name)
-		parameters += int64(info.Elements())
-		bytes += info.Bytes
-	}
-	return parameters, bytes
-}
-
 // shapes is a checkpoint without its numbers: a model loaded from it on nowhere has had its shapes checked, and no more.
 type shapes struct{ store *checkpoint.Store }
 

@@ -42,7 +42,7 @@ type searchFlags struct {
 }
 
 type composeCommand struct {
-	Base     string `required:"" placeholder:"DIR" help:"Base model: a folder in Hugging Face's layout."`
+	Base     string `required:"" placeholder:"DIR" help:"Base model: a folder in Hugging Face's layout; with --server, its name there."`
 	Examples string `required:"" placeholder:"FILE" help:"A few examples of the new task: JSON lines of {\"input\", \"output\"}."`
 	Out      string `required:"" placeholder:"DIR" help:"Folder for the composed adapter, in PEFT's layout."`
 	modulesFlag
@@ -55,9 +55,13 @@ type composeCommand struct {
 	Report     string `placeholder:"FILE" help:"Write a report: one self-contained HTML page."`
 	Trace      string `placeholder:"FILE" help:"Record every evaluation; a trace cut off by a kill or Ctrl-C is resumed."`
 	JSON       bool   `help:"Print the result as one JSON object."`
+	serverFlags
 }
 
 func (c *composeCommand) Run(a *app) error {
+	if c.Server != "" {
+		return c.onServer(a)
+	}
 	job, modules, err := c.job()
 	if err != nil {
 		return err

@@ -2,30 +2,25 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/service"
 	"github.com/medley-lora/medley/shared/fault"
 )
 
-// hostFlags are those of the process that owns the device.
-type hostFlags struct {
-	Memory int64         `placeholder:"BYTES" help:"What loaded bases and modules may take (default: half of the machine's memory)."`
-	Gather time.Duration `default:"2ms" help:"How long a request for scores waits for others to be scored with it; at most 100ms."`
-}
-
+// check refuses what the process would, before it is started.
 func (f hostFlags) check() error {
-	if f.Memory < 0 {
-		return fault.New(fault.Invalid, "--memory", "%d is negative", f.Memory)
-	}
 	if f.Gather < 0 || f.Gather > service.MaxGather {
 		return fault.New(fault.Invalid, "--gather", "%v is outside [0, %v]", f.Gather, service.MaxGather)
 	}
@@ -40,6 +35,41 @@ type evaluatorCommand struct {
 	Blobs string `env:"MEDLEY_BLOBS" placeholder:"URL" help:"Where modules are: s3://BUCKET?region=… or file:///DIR, the cluster's."`
 	baseFlags
 	logFlags
+}
+
+// hostFlags bound what an evaluator keeps and how long it gathers.
+type hostFlags struct {
+	Memory byteSize      `default:"0" placeholder:"SIZE" help:"Memory for bases and modules that are loaded, such as 6GB or 512MiB; the work of a request comes on top. What nothing uses makes room, the least recently used first. 0: half of the machine's."`
+	Gather time.Duration `default:"2ms" help:"How long scores wait for others on the same base, to be computed together; at most 100ms. 0: they do not."`
+}
+
+func (f hostFlags) options() service.HostOptions {
+	o := service.HostOptions{Memory: int64(f.Memory), Gather: f.Gather}
+	if f.Gather == 0 {
+		o.Gather = time.Nanosecond // the zero value means the default
+	}
+	return o
+}
+
+// byteSize is a number of bytes, read with a unit.
+type byteSize int64
+
+// UnmarshalText is encoding.TextUnmarshaler's.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > math.MaxInt64 {
+		return fmt.Errorf("%q is not a size; expected one such as 6GB or 512MiB", text)
+	}
+	*b = byteSize(n)
+	return nil
+}
+
+// process is the command of an evaluator process on a backend.
+func (f backendFlag) process(backend string, h hostFlags) func(socket string) *exec.Cmd {
+	return func(socket string) *exec.Cmd {
+		return self(context.Background(), "evaluator", "--socket", socket, "--backend", backend, "--precision", f.Precision,
+			"--memory", fmt.Sprint(int64(h.Memory)), "--gather", h.Gather.String())
+	}
 }
 
 // Help is what kong prints above the flags.
@@ -94,18 +124,11 @@ func (c *evaluatorCommand) own(a *app) error {
 		within := *a
 		within.ctx = ctx
 		return c.open(&within)
-	}, service.HostOptions{Memory: c.Memory, Gather: c.Gather})
+	}, c.options())
 	if err != nil {
 		return err
 	}
 	return service.Serve(a.ctx, service.NewServer(host, service.ServerOptions{}), c.Socket, a.stdin, a.stdout)
-}
-
-// child is the command of a process that owns the device, on the flag's backend.
-func (f baseFlags) child(socket string) *exec.Cmd {
-	c := f.backendFlag.evaluator(socket)
-	c.Args = append(c.Args, "--memory", strconv.FormatInt(f.Memory, 10), "--gather", f.Gather.String())
-	return c
 }
 
 // secretFlag is what the roles of a cluster show each other.

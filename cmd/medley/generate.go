@@ -14,7 +14,7 @@ import (
 )
 
 type generateCommand struct {
-	Base    string `required:"" placeholder:"DIR" help:"Base model folder."`
+	Base    string `required:"" placeholder:"DIR" help:"Base model folder; with --server, its name there."`
 	Adapter string `placeholder:"DIR" help:"One adapter folder, at weight 1."`
 	modulesFlag
 	Weights string `placeholder:"LIST|FILE" help:"Weights of --modules, as for score."`
@@ -28,19 +28,23 @@ type generateCommand struct {
 	TopP        float64 `default:"1" help:"Draw among the likeliest tokens that hold this share of the probability."`
 	Seed        uint64  `default:"42" help:"Seed of the draws."`
 	JSON        bool    `help:"Print the answers as one JSON object instead of as they come."`
+	serverFlags
 }
 
 // answerOf is one answer in the output of generate --json.
 type answerOf struct {
 	Input  string `json:"input"`
 	Output string `json:"output"`
-	Tokens int    `json:"tokens"`
+	Tokens int    `json:"tokens,omitempty"` // not told by servers
 }
 
 func (c *generateCommand) Run(a *app) error {
 	prompts, err := c.prompts(a.stdin)
 	if err != nil {
 		return err
+	}
+	if c.Server != "" {
+		return c.onServer(a, prompts)
 	}
 	modules, weights, err := c.composition()
 	if err != nil {
@@ -92,21 +96,29 @@ func (c *generateCommand) composition() ([]module, []float64, error) {
 	case c.Adapter != "":
 		c.Method = string(lora.Delta)
 		return []module{{name: "adapter", folder: c.Adapter}}, []float64{1}, nil
-	case len(modules) == 0 && c.Weights != "":
-		return nil, nil, fault.New(fault.Invalid, "--weights", "needs --modules, the folders that they weigh")
-	case len(modules) == 0:
-		return nil, nil, nil
-	case c.Weights == "":
-		return nil, nil, fault.New(fault.Invalid, "--weights", "is missing; expected one number per module")
 	}
-	weights, err := readWeights(c.Weights, len(modules))
+	weights, err := c.weightsOf(len(modules))
+	return modules, weights, err
+}
+
+// weightsOf reads one weight for each of n modules.
+func (c *generateCommand) weightsOf(n int) ([]float64, error) {
+	switch {
+	case n == 0 && c.Weights != "":
+		return nil, fault.New(fault.Invalid, "--weights", "needs --modules, the folders that they weigh")
+	case n == 0:
+		return nil, nil
+	case c.Weights == "":
+		return nil, fault.New(fault.Invalid, "--weights", "is missing; expected one number per module")
+	}
+	weights, err := readWeights(c.Weights, n)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(weights) != 1 {
-		return nil, nil, fault.New(fault.Invalid, "--weights", "holds %d vectors; expected one", len(weights))
+		return nil, fault.New(fault.Invalid, "--weights", "holds %d vectors; expected one", len(weights))
 	}
-	return modules, weights[0], nil
+	return weights[0], nil
 }
 
 // Bounds on what is read as prompts.

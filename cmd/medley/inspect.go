@@ -154,7 +154,7 @@ func (x *inspected) lookAtBase(path string) error {
 		return err
 	}
 	defer b.Store.Close()
-	x.Parameters, x.Bytes = sizeOf(b.Store)
+	x.Parameters, x.Bytes = b.Store.Size()
 	x.Base = &inspectedBase{
 		Family: b.Config.ModelType, Encoder: b.Config.EncoderLayers, Decoder: b.Config.DecoderLayers, Width: b.Config.Width,
 		Heads: b.Config.Heads, Vocabulary: b.Config.VocabSize, Types: typesOf(b.Store), Tokenizer: b.Tokenizer.VocabSize(),
@@ -272,7 +272,7 @@ func (x *inspected) lookAtWeights(path string) error {
 		return err
 	}
 	defer store.Close()
-	x.Parameters, x.Bytes = sizeOf(store)
+	x.Parameters, x.Bytes = store.Size()
 	x.Weights = &inspectedWeights{Tensors: len(store.Names()), Types: typesOf(store)}
 	x.Digest, err = store.Digest()
 	return err

@@ -127,7 +127,7 @@ func readBack(dir string, base *checkpoint.Store, update *lora.Adapter) (*merged
 	}
 	defer written.Close()
 	merged := &mergedModel{}
-	merged.Parameters, merged.Bytes = sizeOf(written)
+	merged.Parameters, merged.Bytes = written.Size()
 	lost, whole := 0.0, 0.0 // squares
 	types := map[string]bool{}
 	for i := range update.Layers {

@@ -50,7 +50,7 @@ func openServedBases(a *app, folders map[string]string) (map[string]servedBase, 
 		if err != nil {
 			return nil, fault.In("--base "+name, err)
 		}
-		_, size := sizeOf(f.Store)
+		_, size := f.Store.Size()
 		f.Store.Close()
 		digest, err := digestOf(folder)
 		if err != nil {
@@ -92,9 +92,8 @@ func (f baseFlags) relay(a *app, s *state, log *slog.Logger) (relay *service.Rel
 		return nil, nil, err
 	}
 	a.note("Backend %s.", choice.Reason)
-	f.Backend = choice.Name
 	supervisor := service.NewSupervisor(service.SupervisorOptions{
-		Command: f.child,
+		Command: f.process(choice.Name, f.hostFlags),
 		Died: func(d service.Death) {
 			log.Warn("the evaluator died and is started again", "status", d.Status, "stderr", d.Stderr)
 		},

@@ -82,7 +82,8 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 		return nil, err
 	}
 	if opt.Admit != nil {
-		if err := opt.Admit(f.Parameters()); err != nil {
+		parameters, _ := f.Store.Size()
+		if err := opt.Admit(parameters); err != nil {
 			f.Store.Close()
 			return nil, err
 		}

@@ -42,13 +42,3 @@ func OpenFolderFS(fsys fs.FS) (*Folder, error) {
 	f.Store, err = checkpoint.OpenModelFS(fsys)
 	return f, err
 }
-
-// Parameters counts the numbers of the checkpoint.
-func (f *Folder) Parameters() int64 {
-	var n int64
-	for _, name := range f.Store.Names() {
-		info, _ := f.Store.Info(name)
-		n += int64(info.Elements())
-	}
-	return n
-}

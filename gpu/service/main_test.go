@@ -174,6 +174,12 @@ func (z zoo) mixer(t testing.TB, q service.OpenRequest) (*engine.Engine, *engine
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close(); b.Close() })
+	return e, z.mixerOn(t, e, q)
+}
+
+// mixerOn is a mixer for the modules of q.
+func (z zoo) mixerOn(t testing.TB, e *engine.Engine, q service.OpenRequest) *engine.Mixer {
+	t.Helper()
 	var names []string
 	folders := map[string]string{}
 	for _, m := range q.Modules {
@@ -194,7 +200,7 @@ func (z zoo) mixer(t testing.TB, q service.OpenRequest) (*engine.Engine, *engine
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e, m
+	return m
 }
 
 // clientOf speaks to a handler over TCP.
