@@ -87,6 +87,7 @@ func New(o Options) (*echo.Echo, error) {
 	}
 	e.Use(g.authorize, g.limit, g.check, conditional)
 	api.RegisterHandlers(e, api.NewStrictHandler(g, nil))
+	concreteFirst(e, operations)
 	if o.Page != nil {
 		e.GET("/*", g.page)
 		e.HEAD("/*", g.page)
