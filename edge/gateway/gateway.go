@@ -99,6 +99,9 @@ func New(o Options) (*echo.Echo, error) {
 func (g *gateway) page(c echo.Context) error {
 	path := c.Request().URL.Path
 	if strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/.well-known/") {
+		if c.Request().Method == http.MethodHead {
+			return echo.ErrMethodNotAllowed // as without a page
+		}
 		return echo.ErrNotFound
 	}
 	h := c.Response().Header()
