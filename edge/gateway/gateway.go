@@ -43,7 +43,7 @@ type Options struct {
 	Closing    context.Context // when it ends, so do event streams, which would otherwise hold up http.Server.Shutdown
 	Heartbeat  time.Duration   // between signs of life in an event stream; default 15 s
 	MaxStreams int             // event streams at once; default 10000
-	Grace      time.Duration   // for a body, and every write of an answer, to get through, beside what its size takes; default 30 s
+	Grace      time.Duration   // for a body, and every write of an answer (twice that), to get through, beside what its size takes; default 30 s
 }
 
 // gateway implements api.StrictServerInterface.
