@@ -40,7 +40,7 @@ type Config struct {
 type Client struct {
 	config   Config
 	endpoint *url.URL
-	http     *http.Client
+	http     *http.Transport // not a client: redirects are ours to follow
 	limits   limits
 	slots    chan struct{} // one is held by each file under way
 
@@ -91,10 +91,7 @@ func New(config Config) (*Client, error) {
 	}
 	c := &Client{config: config, endpoint: endpoint, limits: defaultLimits(), slots: make(chan struct{}, config.Workers), private: isPrivate, free: freeSpace}
 	c.inside = namesPrivate(endpoint.Hostname())
-	c.http = &http.Client{
-		Transport:     c.transport(),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	c.http = c.transport()
 	return c, nil
 }
 

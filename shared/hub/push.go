@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -202,7 +203,7 @@ func (c *Client) preupload(ctx context.Context, n Name, all []*prepared) error {
 			}
 			found = true
 			p.large = f.UploadMode == "lfs" && p.size > 0 // storage takes no empty files
-			p.same = f.OID != "" && (p.large && f.OID == p.sha256 || !p.large && f.OID == p.git)
+			p.same = f.OID == p.sha256 || f.OID == p.git
 			if f.ShouldIgnore {
 				return fault.New(fault.Invalid, n.Repo+": "+p.Path, "the repository's .gitignore excludes it")
 			}
@@ -367,10 +368,13 @@ func (c *Client) put(ctx context.Context, place string, p *prepared, href string
 	if err != nil {
 		return "", err
 	}
-	sent := int64(0)
+	var sent *atomic.Int64 // by the attempt under way; a transport may still read the body of the one before
 	answer, err := c.ask(ctx, request{place: place, method: http.MethodPut, url: u, header: http.Header{}, body: func() (io.ReadCloser, int64, error) {
-		t.add(File{Path: p.Path}, -sent)
-		sent = 0
+		if sent != nil {
+			t.add(File{Path: p.Path}, -sent.Load())
+		}
+		now := new(atomic.Int64)
+		sent = now
 		body, _, err := p.open()
 		if err != nil {
 			return nil, 0, err
@@ -379,7 +383,7 @@ func (c *Client) put(ctx context.Context, place string, p *prepared, href string
 			body.Close()
 			return nil, 0, readFault(err)
 		}
-		return &counted{io.LimitReader(body, size), body, func(n int) { sent += int64(n); t.add(File{Path: p.Path}, int64(n)) }}, size, nil
+		return &counted{io.LimitReader(body, size), body, func(n int) { now.Add(int64(n)); t.add(File{Path: p.Path}, int64(n)) }}, size, nil
 	}})
 	if err != nil {
 		return "", err

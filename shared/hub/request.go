@@ -181,7 +181,7 @@ func (c *Client) sendOnce(ctx context.Context, r request, u *url.URL) (*http.Res
 			return nil, err
 		}
 	}
-	return c.http.Do(q)
+	return c.http.RoundTrip(q)
 }
 
 // contentTag is the name of a file's content in the answer of an endpoint.
