@@ -10,12 +10,13 @@ import (
 
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 	"github.com/medley-lora/medley/shared/lora"
 )
 
 type generateCommand struct {
-	Base    string `required:"" placeholder:"DIR" help:"Base model folder."`
-	Adapter string `placeholder:"DIR" help:"One adapter folder, at weight 1."`
+	Base    string `required:"" placeholder:"DIR" help:"Base model: a folder, or ORG/NAME on the Hub."`
+	Adapter string `placeholder:"DIR" help:"One adapter, at weight 1: a folder, or ORG/NAME on the Hub."`
 	modulesFlag
 	Weights string `placeholder:"LIST|FILE" help:"Weights of --modules, as for score."`
 	Method  string `default:"delta" help:"delta or product."`
@@ -42,7 +43,7 @@ func (c *generateCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	modules, weights, err := c.composition()
+	modules, weights, err := c.composition(a)
 	if err != nil {
 		return err
 	}
@@ -79,8 +80,8 @@ func (c *generateCommand) Run(a *app) error {
 }
 
 // composition is the adapter, the weighted modules, or none for the bare base.
-func (c *generateCommand) composition() ([]module, []float64, error) {
-	modules, err := c.find()
+func (c *generateCommand) composition(a *app) ([]module, []float64, error) {
+	modules, err := c.find(a)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,7 +92,8 @@ func (c *generateCommand) composition() ([]module, []float64, error) {
 		return nil, nil, fault.New(fault.Invalid, "--adapter", "and --weights cannot be used together; an adapter has weight 1")
 	case c.Adapter != "":
 		c.Method = string(lora.Delta)
-		return []module{{name: "adapter", folder: c.Adapter}}, []float64{1}, nil
+		folder, err := a.place("--adapter", c.Adapter, hub.Adapter)
+		return []module{{name: "adapter", folder: folder}}, []float64{1}, err
 	case len(modules) == 0 && c.Weights != "":
 		return nil, nil, fault.New(fault.Invalid, "--weights", "needs --modules, the folders that they weigh")
 	case len(modules) == 0:
