@@ -221,8 +221,8 @@ func TestPush(t *testing.T) {
 func TestWithoutFolders(t *testing.T) {
 	for command, want := range map[string]string{
 		"medley compose --base /home/me/t5 --modules '/data/a b/*' --out=/x/y": "medley compose --base t5 --modules 'a b/*' --out=y",
-		"medley compose --base google/flan-t5-large --examples ~/five.jsonl":  "medley compose --base google/flan-t5-large --examples five.jsonl",
-		"medley compose --examples ../secret/five.jsonl --out out":            "medley compose --examples five.jsonl --out out",
+		"medley compose --base google/flan-t5-large --examples ~/five.jsonl":   "medley compose --base google/flan-t5-large --examples five.jsonl",
+		"medley compose --examples ../secret/five.jsonl --out out":             "medley compose --examples five.jsonl --out out",
 	} {
 		if got := withoutFolders(command); got != want {
 			t.Errorf("%s\nbecame %s\nwant   %s", command, got, want)
