@@ -101,7 +101,7 @@ func (o *bbhResult) accuracyFigure() ([]byte, error) {
 	var ticks []plot.Tick
 	for i, r := range o.Tasks {
 		y := float64(len(o.Tasks) - i)
-		ticks = append(ticks, plot.Tick{Value: y, Label: r.Task})
+		ticks = append(ticks, plot.Tick{Value: y, Label: besideAxis(r.Task)})
 		for k, v := range []*float64{r.ZeroShot, r.FiveShot, nil, r.Mean} {
 			if v != nil {
 				marks[k] = append(marks[k], plotter.XY{X: *v, Y: y})
@@ -170,6 +170,9 @@ func (o *bbhResult) searchFigure() ([]byte, error) {
 	return figureSheet{"Lowest objective so far, in parts of that of the first evaluation", []string{name}, swatch, 520, panelHeight}.svg([]*plot.Plot{p})
 }
 
+// besideAxis leaves room for fonts wider than the one that was measured.
+func besideAxis(label string) string { return label + "      " }
+
 func inSearches(n int) string {
 	if n == 1 {
 		return "1 search"
@@ -183,7 +186,7 @@ func (o *bbhResult) tokensFigure() ([]byte, error) {
 	var bars [3]plotter.Values
 	var labels []string
 	for _, r := range slices.Backward(o.Tasks) { // from the foot
-		labels = append(labels, r.Task)
+		labels = append(labels, besideAxis(r.Task))
 		for k, v := range []float64{r.Tokens.ZeroShot, r.Tokens.FiveShot, r.Tokens.Composed} {
 			bars[k] = append(bars[k], v)
 		}

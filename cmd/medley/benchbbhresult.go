@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -66,7 +67,7 @@ func (r *bbhRun) summarize() *bbhResult {
 
 func newBBHRow(name string, cells []bbhCell, draws int) bbhRow {
 	row := bbhRow{Task: name, Items: cells[0].Items, Draws: []float64{}}
-	slices.SortFunc(cells, func(a, b bbhCell) int { return a.Draw - b.Draw })
+	slices.SortFunc(cells, func(a, b bbhCell) int { return cmp.Or(cmp.Compare(a.Draw, b.Draw), cmp.Compare(a.Way, b.Way)) })
 	prompt := func(c bbhCell) float64 { return float64(c.PromptTokens) / float64(c.Items) }
 	var answers, searching, answering []float64
 	for _, c := range cells {

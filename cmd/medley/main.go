@@ -27,7 +27,7 @@ type commands struct {
 	Push      pushCommand      `cmd:"" help:"Publish a composed adapter on the Hub, with a model card; private by default."`
 	Doctor    doctorCommand    `cmd:"" help:"Test and measure the backends of this machine."`
 	Demo      demoCommand      `cmd:"" help:"Compose for the unseen tasks of the built-in zoo."`
-	Bench     benchCommand     `cmd:"" help:"Rank optimizers; measure composing on BIG-Bench Hard."`
+	Bench     benchCommand     `cmd:"" help:"Rank optimizers on the built-in zoo's public tasks and on synthetic problems."`
 	Plugin    pluginCommand    `cmd:"" help:"Hold a plugin to the interface and the contract, and say what to change."`
 	Evaluator evaluatorCommand `cmd:"" hidden:""`
 	Sandbox   sandboxCommand   `cmd:"" hidden:""`

@@ -121,7 +121,7 @@ func canceled(ctx context.Context) error {
 func (c *Client) send(ctx context.Context, r request) (*response, error) {
 	u, etag := r.url, ""
 	for hop := 0; ; hop++ {
-		answer, err := c.sendOnce(ctx, r, u)
+		answer, err := c.sendOnce(ctx, r, u) //nolint:bodyclose // drained below, or handed to the caller
 		if err != nil {
 			return nil, c.unreachable(r.place, err)
 		}
