@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -108,6 +109,9 @@ func (a *app) place(flag, text string, kind hub.Kind) (string, error) {
 		return "", fault.In(flag, err)
 	}
 	all, err := a.pull([]hub.Name{name}, kind)
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Code == fault.NotFound && !strings.HasPrefix(text, hub.Scheme) {
+		err = fault.Wrap(err, fault.NotFound, f.Field, "there is no such folder, and on the Hub: %s", f.Message)
+	}
 	if err != nil {
 		return "", fault.In(flag, err)
 	}

@@ -439,4 +439,3 @@ func TestBadInput_Index(t *testing.T) {
 		})
 	}
 }
-

@@ -17,10 +17,12 @@ type storage struct {
 	repo  string
 	cache string
 	root  string // CACHE/models--ORG--NAME
+
+	symlink func(target, path string) error
 }
 
 func (c *Client) storage(repo string) storage {
-	return storage{repo: repo, cache: c.config.Cache, root: filepath.Join(c.config.Cache, folderName(repo))}
+	return storage{repo: repo, cache: c.config.Cache, root: filepath.Join(c.config.Cache, folderName(repo)), symlink: c.symlink}
 }
 
 func folderName(repo string) string { return "models--" + strings.ReplaceAll(repo, "/", "--") }
@@ -86,7 +88,7 @@ func (s storage) link(commit string, f File, isNew bool) error {
 	if err := os.Remove(pointer); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err = os.Symlink(target, pointer)
+	err = s.symlink(target, pointer)
 	switch {
 	case err == nil:
 		return nil

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type Client struct {
 
 	private func(netip.Addr) bool // whether an address is not on the public Internet
 	free    func(folder string) (bytes uint64, known bool)
+	symlink func(target, path string) error
 	inside  bool // the endpoint itself is named by a private address
 	proxies sync.Map
 }
@@ -89,7 +91,7 @@ func New(config Config) (*Client, error) {
 	if config.Workers == 0 {
 		config.Workers = 8
 	}
-	c := &Client{config: config, endpoint: endpoint, limits: defaultLimits(), slots: make(chan struct{}, config.Workers), private: isPrivate, free: freeSpace}
+	c := &Client{config: config, endpoint: endpoint, limits: defaultLimits(), slots: make(chan struct{}, config.Workers), private: isPrivate, free: freeSpace, symlink: os.Symlink}
 	c.inside = namesPrivate(endpoint.Hostname())
 	c.http = c.transport()
 	return c, nil

@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -396,6 +398,68 @@ func TestFullDisk(t *testing.T) {
 	}
 	if n := len(s.Requests(func(r hubtest.Request) bool { return r.Storage })); n != 0 {
 		t.Errorf("%d downloads were begun", n)
+	}
+}
+
+// Where there are no symbolic links, as on Windows without its developer mode, snapshots hold the files themselves, as Python has it.
+func TestWithoutLinks(t *testing.T) {
+	s := hubtest.New(t)
+	files := adapter(1)
+	files["config.json"], files["tokenizer.json"], files["model.safetensors"] = "{}", "{}", "weights" // two files of one content
+	s.Commit("o/m", files)
+	c := newClient(t, s, func(c *Config) { c.Workers = 1 })
+	c.symlink = func(string, string) error { return errors.New("a required privilege is not held") }
+	all := []string{"adapter_config.json", "adapter_model.safetensors", "config.json", "tokenizer.json", "model.safetensors"}
+	got := mustPull(t, c, "o/m", Want{})
+	holds(t, got, files, all...)
+	if info, err := os.Lstat(filepath.Join(got.Folder, "config.json")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("config.json: %v", err)
+	}
+	s.Forget()
+	if again := mustPull(t, c, "o/m", Want{}); again.Downloaded != 0 {
+		t.Errorf("%d bytes again", again.Downloaded)
+	}
+	// A blob that is there stays when a second snapshot needs it.
+	st := c.storage("o/m")
+	f := File{Path: "copy.json", Size: 2, ETag: strings.Repeat("b", 40)}
+	if err := os.WriteFile(st.blob(f.ETag), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.link(got.Commit, f, false); err != nil || !st.has(got.Commit, f) {
+		t.Errorf("copied: %v", err)
+	}
+	if _, err := os.Stat(st.blob(f.ETag)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCanceled(t *testing.T) {
+	files := adapter(7)
+	ctx, stop := context.WithCancel(t.Context())
+	s, _ := hostile(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(files["adapter_model.safetensors"][:9000]))
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	c := newClient(t, s, nil)
+	c.limits.window = time.Minute
+	_, err := c.PullAll(ctx, []Name{{Repo: "o/m"}}, Want{}, func(p Progress) {
+		if p.Bytes >= 9000 {
+			stop()
+		}
+	})
+	if fault.CodeOf(err) != fault.Canceled {
+		t.Errorf("got %v (%s)", err, fault.CodeOf(err))
+	}
+	left, _ := filepath.Glob(filepath.Join(c.config.Cache, "models--o--m", "blobs", "*.incomplete"))
+	if len(left) != 1 {
+		t.Fatalf("%d partial files are left", len(left))
+	}
+	s.Before = nil
+	s.Forget()
+	holds(t, mustPull(t, c, "o/m", Want{}), files, "adapter_config.json", "adapter_model.safetensors")
+	if asked := s.Requests(func(r hubtest.Request) bool { return r.Storage }); len(asked) != 1 || asked[0].Range != "bytes=9000-" {
+		t.Errorf("asked for %+v", asked)
 	}
 }
 

@@ -86,4 +86,3 @@ func TestResumeAfterAKill(t *testing.T) {
 		})
 	}
 }
-
