@@ -43,22 +43,17 @@ func (f modulesFlag) list() ([]module, error) {
 			modules = append(modules, m)
 		}
 	}
-	for _, pattern := range slices.Concat(f.Modules, f.Folders) {
-		names := []string{pattern}
-		if isList(pattern) {
-			var err error
-			if names, err = readList(pattern); err != nil {
-				return nil, err
-			}
+	patterns, err := withLists("--modules", slices.Concat(f.Modules, f.Folders))
+	if err != nil {
+		return nil, err
+	}
+	for _, pattern := range patterns {
+		found, err := modulesOf(pattern)
+		if err != nil {
+			return nil, err
 		}
-		for _, name := range names {
-			found, err := modulesOf(name)
-			if err != nil {
-				return nil, err
-			}
-			for _, m := range found {
-				add(m)
-			}
+		for _, m := range found {
+			add(m)
 		}
 	}
 	return modules, distinguish(modules)
@@ -113,8 +108,21 @@ func (a *app) fetch(modules []module) error {
 	return nil
 }
 
-// isList tells whether a file lists modules.
-func isList(path string) bool { return strings.HasSuffix(path, ".txt") && isFile(path) }
+// withLists puts the lines of .txt files in their places.
+func withLists(flag string, texts []string) ([]string, error) {
+	var all []string
+	for _, text := range texts {
+		lines := []string{text}
+		if strings.HasSuffix(text, ".txt") && isFile(text) {
+			var err error
+			if lines, err = readList(text); err != nil {
+				return nil, fault.In(flag+" "+text, err)
+			}
+		}
+		all = append(all, lines...)
+	}
+	return all, nil
+}
 
 // Bounds on a list of modules.
 const (
@@ -126,11 +134,11 @@ const (
 func readList(path string) ([]string, error) {
 	data, err := checkpoint.ReadFile(os.DirFS(filepath.Dir(path)), filepath.Base(path), maxList)
 	if err != nil {
-		return nil, fault.In("--modules "+path, err)
+		return nil, err
 	}
 	lines := strings.Split(string(data), "\n")
 	if len(lines) > maxListLines {
-		return nil, fault.New(fault.TooLarge, "--modules "+path, "has more than %d lines", maxListLines)
+		return nil, fault.New(fault.TooLarge, "", "has more than %d lines", maxListLines)
 	}
 	var names []string
 	for _, line := range lines {

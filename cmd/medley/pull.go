@@ -61,21 +61,14 @@ func (c *pullCommand) Run(a *app) error {
 }
 
 func (c *pullCommand) names() ([]hub.Name, error) {
-	var names []hub.Name
-	for _, text := range c.Names {
-		texts := []string{text}
-		if isList(text) {
-			var err error
-			if texts, err = readList(text); err != nil {
-				return nil, err
-			}
-		}
-		for _, text := range texts {
-			name, err := hub.ParseName(text)
-			if err != nil {
-				return nil, err
-			}
-			names = append(names, name)
+	texts, err := withLists("names", c.Names)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]hub.Name, len(texts))
+	for i, text := range texts {
+		if names[i], err = hub.ParseName(text); err != nil {
+			return nil, err
 		}
 	}
 	if len(names) == 0 {

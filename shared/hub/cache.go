@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 )
 
@@ -100,13 +101,13 @@ func (s storage) link(commit string, f File, isNew bool) error {
 	return copyFile(pointer, blob)
 }
 
-func copyFile(to, from string) (err error) {
+func copyFile(to, from string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	return atomically(to, func(w io.Writer) error {
+	return checkpoint.Replace(to, func(w io.Writer) error {
 		_, err := io.Copy(w, in)
 		return err
 	})
@@ -123,35 +124,10 @@ func (s storage) tagFolder() error {
 
 // writeFile makes a file appear whole, and the folders that it is in.
 func writeFile(path string, data []byte) error {
-	return atomically(path, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
-}
-
-func atomically(path string, write func(io.Writer) error) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".medley-*.tmp")
-	if err != nil {
-		return err
-	}
-	err = write(f)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if closing := f.Close(); err == nil {
-		err = closing
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return checkpoint.WriteFile(path, data)
 }
 
 // readSmall reads a regular file of at most limit bytes.
@@ -171,14 +147,16 @@ func diskFault(place string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*fault.Error](err); ok {
-		return err
-	}
+	known, ok := errors.AsType[*fault.Error](err)
 	switch {
+	case ok && known.Field != "", fault.CodeOf(err) == fault.Canceled:
+		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, errQuota):
 		return fault.Wrap(err, fault.Internal, place, "the disk with the cache is full; what has come is kept, and the same command goes on from there")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fault.Wrap(err, fault.Invalid, place, "the cache (HF_HUB_CACHE, HF_HOME) cannot be written to: permission denied")
+	case ok:
+		return fault.In(place, err)
 	}
 	reason := err
 	var pe *fs.PathError

@@ -58,12 +58,7 @@ func FuzzListings(f *testing.F) {
 func FuzzKeptListing(f *testing.F) {
 	f.Add([]byte(`{"format_version": 1, "files": {"config.json": {"size": 1, "blob_id": "` + strings.Repeat("a", 40) + `"}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		root := t.TempDir()
-		s := storage{repo: "o/m", cache: root, root: root}
-		if err := writeFile(s.tree("c"), data); err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range s.listing("c") {
+		for _, file := range parseListing(data) {
 			if file.check() != nil {
 				t.Fatalf("%+v was accepted", file)
 			}

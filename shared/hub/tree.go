@@ -157,6 +157,10 @@ func (s storage) listing(commit string) []File {
 	if err != nil {
 		return nil
 	}
+	return parseListing(data)
+}
+
+func parseListing(data []byte) []File {
 	var t treeFile
 	if json.Unmarshal(data, &t) != nil || t.Version != treeVersion || len(t.Files) > maxFiles {
 		return nil
