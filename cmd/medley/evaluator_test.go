@@ -88,7 +88,7 @@ func (k *killing) Score(ctx context.Context, examples []task.Example, weights []
 func TestSearchSurvivesKills(t *testing.T) {
 	const kills = 20
 	p := newPlace(t)
-	all, err := modulesFlag{Modules: []string{p.module("*")}}.find()
+	all, err := modulesFlag{Modules: []string{p.module("*")}}.list()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,13 @@ import (
 
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 	"github.com/medley-lora/medley/shared/lora"
 )
 
 type generateCommand struct {
-	Base    string `required:"" placeholder:"DIR" help:"Base model folder; with --server, its name there."`
-	Adapter string `placeholder:"DIR" help:"One adapter folder, at weight 1."`
+	Base    string `required:"" placeholder:"DIR" help:"Base model: a folder, or ORG/NAME on the Hub; with --server, its name there."`
+	Adapter string `placeholder:"DIR" help:"One adapter, at weight 1: a folder, or ORG/NAME on the Hub."`
 	modulesFlag
 	Weights string `placeholder:"LIST|FILE" help:"Weights of --modules, as for score."`
 	Method  string `default:"delta" help:"delta or product."`
@@ -46,7 +47,7 @@ func (c *generateCommand) Run(a *app) error {
 	if c.Server != "" {
 		return c.onServer(a, prompts)
 	}
-	modules, weights, err := c.composition()
+	modules, weights, err := c.composition(a)
 	if err != nil {
 		return err
 	}
@@ -83,8 +84,8 @@ func (c *generateCommand) Run(a *app) error {
 }
 
 // composition is the adapter, the weighted modules, or none for the bare base.
-func (c *generateCommand) composition() ([]module, []float64, error) {
-	modules, err := c.find()
+func (c *generateCommand) composition(a *app) ([]module, []float64, error) {
+	modules, err := c.find(a)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,7 +96,8 @@ func (c *generateCommand) composition() ([]module, []float64, error) {
 		return nil, nil, fault.New(fault.Invalid, "--adapter", "and --weights cannot be used together; an adapter has weight 1")
 	case c.Adapter != "":
 		c.Method = string(lora.Delta)
-		return []module{{name: "adapter", folder: c.Adapter}}, []float64{1}, nil
+		folder, err := a.place("--adapter", c.Adapter, hub.Adapter)
+		return []module{{name: "adapter", folder: folder}}, []float64{1}, err
 	}
 	weights, err := c.weightsOf(len(modules))
 	return modules, weights, err

@@ -44,7 +44,7 @@ func (c *mergeCommand) mergeIntoBase(a *app, out *mergeOutput, base *baseFolder,
 	out.Difference = compose.NewDifference(total)
 	out.Layers = len(update.Layers)
 	out.Rank = adapters.Rank(update)
-	out.Model, err = writeModel(a, c.Out, c.Base, base.Store, update)
+	out.Model, err = writeModel(a, c.Out, base.dir, base.Store, update)
 	return fault.In("--out "+c.Out, err)
 }
 

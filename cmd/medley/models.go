@@ -18,13 +18,14 @@ import (
 	"github.com/medley-lora/medley/gpu/probe"
 	"github.com/medley-lora/medley/gpu/service"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 	"github.com/medley-lora/medley/shared/task"
 	"github.com/medley-lora/medley/shared/zoo"
 )
 
 // baseFlags say which bases an evaluator of this machine serves, and on what.
 type baseFlags struct {
-	Base map[string]string `placeholder:"NAME=DIR" mapsep:"none" help:"A base model to serve and its name; may be repeated. Default: the built-in zoo."`
+	Base map[string]string `placeholder:"NAME=DIR" mapsep:"none" help:"A base model to serve, a folder or ORG/NAME on the Hub, and its name here; may be repeated. Default: the built-in zoo."`
 	backendFlag
 	hostFlags
 }
@@ -45,6 +46,10 @@ func openServedBases(a *app, folders map[string]string) (map[string]servedBase, 
 	for name, folder := range folders {
 		if !baseName.MatchString(name) {
 			return nil, fault.New(fault.Invalid, "--base", "%q is no name; expected letters, digits, dots, hyphens, underscores and slashes", name)
+		}
+		folder, err := a.place("--base "+name, folder, hub.Base)
+		if err != nil {
+			return nil, err
 		}
 		f, err := openBaseFolder(folder)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/medley-lora/medley/edge/archive"
 	"github.com/medley-lora/medley/edge/record"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 )
 
 // withModules connects and finds the modules of the flags.
@@ -90,16 +91,20 @@ func (s *server) matching(a *app, pattern string, all []api.Module) ([]api.Modul
 	if len(found) > 0 {
 		return found, nil
 	}
-	folders, err := adapterFolders(pattern)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "--modules", "%q is neither a module of the server nor a folder with an adapter_config.json", pattern)
+	here, err := modulesOf(pattern)
+	if err != nil || here[0].remote != nil && !strings.HasPrefix(pattern, hub.Scheme) {
+		return nil, fault.New(fault.Invalid, "--modules", "%q is neither a module of the server nor a folder with an %s (%sORG/NAME is one on the Hub)",
+			pattern, adapterConfigName, hub.Scheme)
 	}
-	for _, folder := range folders {
-		m, err := s.upload(a, folder, all)
+	if err := a.fetch(here); err != nil {
+		return nil, err
+	}
+	for _, m := range here {
+		sent, err := s.upload(a, m.folder, all)
 		if err != nil {
-			return nil, fault.In("module "+filepath.Base(folder), err)
+			return nil, fault.In("module "+m.name, err)
 		}
-		found = append(found, m)
+		found = append(found, sent)
 	}
 	return found, nil
 }

@@ -18,7 +18,7 @@ import (
 )
 
 type scoreCommand struct {
-	Base     string `required:"" placeholder:"DIR" help:"Base model folder; with --server, its name there."`
+	Base     string `required:"" placeholder:"DIR" help:"Base model: a folder, or ORG/NAME on the Hub; with --server, its name there."`
 	Examples string `required:"" placeholder:"FILE" help:"Examples: JSON lines of {\"input\", \"output\"}."`
 	Weights  string `required:"" placeholder:"LIST|FILE" help:"One weight per module, '0.5,-0.25,1', in the order of --modules; or a file with one JSON list a line, or one list of lists."`
 	Method   string `default:"delta" help:"delta or product."`
@@ -67,7 +67,7 @@ func (c *scoreCommand) Run(a *app) error {
 	if c.Server != "" {
 		return c.onServer(a)
 	}
-	modules, err := c.find()
+	modules, err := c.find(a)
 	if err != nil {
 		return err
 	}
