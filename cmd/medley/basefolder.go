@@ -6,7 +6,7 @@ import (
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/engine"
-	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -14,7 +14,7 @@ import (
 // baseFolder is a base model's folder that was checked as an engine checks it, without the cost of loading it.
 type baseFolder struct {
 	*engine.Folder
-	maps map[string]t5.Map // that adapters may update
+	maps map[string]model.Map // that adapters may update
 }
 
 // openBaseFolder refuses what engine.Open would refuse. The caller closes the store.
@@ -23,12 +23,12 @@ func openBaseFolder(dir string) (*baseFolder, error) {
 	if err != nil {
 		return nil, err
 	}
-	model, err := t5.Load(f.Config, shapes{f.Store}, nowhere{})
+	loaded, err := f.Load(shapes{f.Store}, nowhere{})
 	if err != nil {
 		f.Store.Close()
 		return nil, err
 	}
-	return &baseFolder{Folder: f, maps: model.Maps()}, nil
+	return &baseFolder{Folder: f, maps: loaded.Maps()}, nil
 }
 
 // sizeOf counts the numbers of all tensors and the bytes that they take in the files.

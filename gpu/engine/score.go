@@ -5,7 +5,7 @@ import (
 	"math"
 
 	"github.com/medley-lora/medley/gpu/backend"
-	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/search"
 )
@@ -27,7 +27,7 @@ func (e *Engine) Score(ctx context.Context, examples []Example, compositions []C
 	units := len(compositions) * len(examples) // one unit is one example under one composition
 	for first := 0; first < units; {
 		last := e.fill(examples, first, units)
-		logProbs, err := e.run(ctx, examples, compositions, first, last)
+		logProbs, err := e.model.score(ctx, e, batch{examples, compositions, first, last})
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +49,7 @@ func (e *Engine) Score(ctx context.Context, examples []Example, compositions []C
 // fill returns the end of a run of units from first that the planned memory holds: whole compositions, so that each is composed
 // once, if it holds any; else as many units as it holds, at least one.
 func (e *Engine) fill(examples []Example, first, units int) int {
-	perSource, perTarget := e.model.ScoreBytes(e.absorbs(examples))
+	perSource, perTarget := e.model.scoreBytes(examples)
 	var used int64
 	whole := first
 	for u := first; u < units; u++ {
@@ -68,32 +68,9 @@ func (e *Engine) fill(examples []Example, first, units int) int {
 	return units
 }
 
-// run is one pass over the units [first, last): the log-probabilities of their targets, one after the other.
-func (e *Engine) run(ctx context.Context, examples []Example, compositions []Composition, first, last int) ([]float64, error) {
-	var shifted t5.Packed
-	var targets []int32
-	sourceTokens, targetTokens := tokens(examples)
-	heads := e.model.Config.Heads
-	targetSegments, headSegments := segments{tokens: targetTokens}, segments{tokens: targetTokens * heads}
-	units := make([]unit, 0, last-first)
-	for u := first; u < last; u++ {
-		x, c := examples[u%len(examples)], &compositions[u/len(examples)]
-		units = append(units, unit{u % len(examples), x.Source, c})
-		shifted.Append(append([]int32{e.model.Config.StartID}, x.Target[:len(x.Target)-1]...))
-		targets = append(targets, x.Target...)
-		targetSegments.extend(c, len(shifted.IDs))
-		headSegments.extend(c, len(shifted.IDs)*heads)
-	}
-	p := e.backend.Begin(ctx)
-	defer p.End()
-	known := e.snapshot()
-	layout, onSource := e.stretches(units, sourceTokens, known)
-	encoded := e.model.Encode(p, layout...)
-	decoded := e.model.Decode(p, t5.Targets{
-		In: shifted, Source: layout[len(layout)-1].In, Encoded: encoded, Up: targetSegments.updates(known), SourceUp: onSource,
-		HeadUp: headSegments.updates(known), Absorb: e.absorbs(examples),
-	})
-	values, err := p.Read(e.model.LogProbs(p, decoded, targets))
+// read waits for log-probabilities.
+func read(p backend.Pass, t backend.Tensor) ([]float64, error) {
+	values, err := p.Read(t)
 	if err != nil {
 		return nil, err
 	}
@@ -124,12 +101,6 @@ func tokens(examples []Example) (source, target int) {
 	return source, target
 }
 
-// absorbs decides for a whole call, however it is cut into passes.
-func (e *Engine) absorbs(examples []Example) bool {
-	source, target := tokens(examples)
-	return e.model.Absorbs(target, source, len(examples))
-}
-
 // segments collects row ranges; consecutive rows under one composition share a segment, the bare base's get none.
 type segments struct {
 	tokens int // backend.Segment.Tokens of each
@@ -153,7 +124,7 @@ func (s *segments) extend(c *Composition, end int) {
 }
 
 // updates pairs the segments with each map's factors.
-func (s *segments) updates(known *modules) t5.Updates {
+func (s *segments) updates(known *modules) model.Updates {
 	if len(s.list) == 0 {
 		return nil
 	}
