@@ -6,7 +6,7 @@ import (
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/engine"
-	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -15,7 +15,7 @@ import (
 type baseFolder struct {
 	*engine.Folder
 	dir  string
-	maps map[string]t5.Map // that adapters may update
+	maps map[string]model.Map // that adapters may update
 }
 
 // openBaseFolder refuses what engine.Open would refuse. The caller closes the store.
@@ -24,12 +24,12 @@ func openBaseFolder(dir string) (*baseFolder, error) {
 	if err != nil {
 		return nil, err
 	}
-	model, err := t5.Load(f.Config, shapes{f.Store}, nowhere{})
+	loaded, err := f.Load(shapes{f.Store}, nowhere{})
 	if err != nil {
 		f.Store.Close()
 		return nil, err
 	}
-	return &baseFolder{Folder: f, dir: dir, maps: model.Maps()}, nil
+	return &baseFolder{Folder: f, dir: dir, maps: loaded.Maps()}, nil
 }
 
 // shapes is a checkpoint without its numbers: a model loaded from it on nowhere has had its shapes checked, and no more.

@@ -50,6 +50,34 @@ type FactorShape struct {
 	Scale         float32
 }
 
+// CheckBias refuses a bias that has not one number per output.
+func CheckBias(out, bias int) error {
+	if bias != out {
+		return mismatch("linear", "bias of %d for %d outputs", bias, out)
+	}
+	return nil
+}
+
+// CheckNorm refuses a gain that fits neither a row nor stretches of it.
+func CheckNorm(cols, gain int) error {
+	if gain == cols || (gain > 0 && gain%4 == 0 && cols%gain == 0) {
+		return nil
+	}
+	return mismatch("norm", "gain of %d for %d columns", gain, cols)
+}
+
+// CheckRotate refuses heads that do not divide the columns into even widths, and angles of another shape.
+func CheckRotate(x, angles Tensor, heads int) error {
+	rows, cols := x.Dims()
+	if heads <= 0 || cols%heads != 0 || cols/heads%2 != 0 {
+		return mismatch("rotate", "%d heads over %d columns", heads, cols)
+	}
+	if r, c := angles.Dims(); r != rows || c != cols/heads {
+		return mismatch("rotate", "angles are [%d, %d] for %d rows of heads of %d", r, c, rows, cols/heads)
+	}
+	return nil
+}
+
 // CheckUpdate refuses segments out of order or out of range, unknown modules, factors of other shapes, and, in product
 // segments, factors that disagree in rank or scale. shape reports false for a resident that is no factor of the backend.
 func CheckUpdate(u *Update, rows, out, in int, shape func(Resident) (FactorShape, bool)) error {
@@ -98,7 +126,8 @@ func checkTerms(factors []Resident, s Segment, out, in int, shape func(Resident)
 // maxPosition keeps the arithmetic on positions from wrapping round.
 const maxPosition = 1 << 40
 
-// CheckAttention refuses heads that do not divide the columns, spans out of range, and a bias that misses a distance.
+// CheckAttention refuses heads that do not divide the columns or each other, spans out of range, a window that leaves a row no key, and a
+// bias that misses a distance.
 func CheckAttention(q, k, v Tensor, a Attention) error {
 	qRows, cols := q.Dims()
 	kRows, kCols := k.Dims()
@@ -106,7 +135,13 @@ func CheckAttention(q, k, v Tensor, a Attention) error {
 	if a.Heads <= 0 || cols%a.Heads != 0 {
 		return mismatch("attention", "%d heads over %d columns", a.Heads, cols)
 	}
-	if kCols != cols || vCols != cols || kRows != vRows {
+	if a.KVHeads < 0 || (a.KVHeads > 0 && a.Heads%a.KVHeads != 0) {
+		return mismatch("attention", "%d heads over %d of keys", a.Heads, a.KVHeads)
+	}
+	if a.Window < 0 || a.Window > maxPosition || (a.Window > 0 && !a.Causal) {
+		return mismatch("attention", "a window of %d, causal %v", a.Window, a.Causal)
+	}
+	if kCols != cols/a.Groups() || vCols != kCols || kRows != vRows {
 		return mismatch("attention", "q has %d columns, k is [%d, %d], v is [%d, %d]", cols, kRows, kCols, vRows, vCols)
 	}
 	if a.BiasZero > maxPosition || a.BiasZero < -maxPosition {
@@ -122,7 +157,13 @@ func CheckAttention(q, k, v Tensor, a Attention) error {
 			return mismatch("attention", "span %d (%+v) does not fit %d queries after row %d and %d keys", i, s, qRows, previous, kRows)
 		}
 		previous = s.Q1
-		if a.Bias == nil || s.Q0 == s.Q1 || s.K0 == s.K1 {
+		if s.Q0 == s.Q1 || s.K0 == s.K1 {
+			continue
+		}
+		if last := s.QPos + s.Q1 - s.Q0 - 1; a.First(last) >= s.K1-s.K0 {
+			return mismatch("attention", "span %d (%+v) has a row at position %d that sees no key within a window of %d", i, s, last, a.Window)
+		}
+		if a.Bias == nil {
 			continue
 		}
 		lowest := a.BiasZero - (s.QPos + s.Q1 - s.Q0 - 1)

@@ -25,7 +25,7 @@ enum {
 	SUM_NUMBERS = 2048, // numbers of factors summed at a time; they stay in L1
 	CHUNK = 256,        // columns of logits held at a time; fixed, as the order of the sum depends on it
 	CHUNK_ROWS = 96,    // most rows of logits held at a time
-	NORM_ROWS = 16,     // rows of one task of a normalisation
+	NORM_ROWS = 16,     // rows of one task of a normalisation or a rotation
 	GATE_FLOATS = 8192, // numbers of one task of an activation
 	PACKED_FLOATS = BLOCK_ROWS * DEEP + PANEL * (WIDENED + 1), // what a product needs beside its operands
 };
@@ -98,7 +98,7 @@ typedef struct {
 struct medley_linear_job {
 	const float *x;
 	const void *w;
-	const float *scales, *residual;
+	const float *scales, *bias, *residual; // bias: of the outputs, or NULL
 	float *y;
 	int64_t storage;
 	const medley_unit *unit, *updater; // for w and for the terms; NULL for plain f32 arithmetic
@@ -117,9 +117,9 @@ typedef struct {
 typedef struct {
 	const float *q, *k, *v;
 	float *y;
-	int64_t stride, heads, width; // width: columns of one head
+	int64_t stride, kv_stride, heads, group, width; // group: heads that share one of k and v; width: columns of one head
 	float scale;
-	int64_t causal;
+	int64_t causal, window; // window: 0 for none
 	const medley_span *spans; // cut into tasks of a few query rows
 	const float *bias;        // [heads, distances], or NULL
 	int64_t distances, bias_zero, max_keys;
@@ -128,9 +128,15 @@ typedef struct {
 typedef struct {
 	const float *x, *gain;
 	float *y;
-	int64_t rows, cols, stride;
+	int64_t rows, cols, stride, width; // width: columns normalised together, cols or a divisor of it
 	float eps;
 } medley_norm_job;
+
+typedef struct {
+	const float *x, *angles;
+	float *y;
+	int64_t rows, heads, half, stride, angles_stride; // half: half the columns of a head
+} medley_rotate_job;
 
 typedef struct {
 	const float *a, *b; // b may be NULL
@@ -156,7 +162,7 @@ typedef struct {
 // What one instruction set provides.
 typedef struct {
 	const char *name;
-	medley_task compose, linear, attend, norm, gate, logits;
+	medley_task compose, linear, attend, norm, rotate, gate, logits;
 	int64_t (*attend_scratch)(const medley_attend_job *);
 } medley_isa;
 
@@ -180,6 +186,7 @@ int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, 
 int medley_attend(medley_pool *p, const medley_isa *isa, medley_attend_job job, const medley_span *spans, int64_t span_count, double cost, float *scratch, int64_t scratch_bytes);
 int64_t medley_attend_scratch(const medley_isa *isa, medley_attend_job job);
 int medley_norm(medley_pool *p, const medley_isa *isa, medley_norm_job job);
+int medley_rotate(medley_pool *p, const medley_isa *isa, medley_rotate_job job);
 int medley_gate(medley_pool *p, const medley_isa *isa, medley_gate_job job);
 int64_t medley_logprobs_scratch(void);
 int medley_logprobs(medley_pool *p, const medley_isa *isa, medley_logprobs_job job, const int32_t *targets, float *scratch);

@@ -16,7 +16,12 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	defer p.begin()()
 	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
 	y := p.shape(in.rows, m.rows)
-	var residual *C.float
+	var residual, bias *C.float
+	if opt.Bias != nil {
+		r := p.resident("linear", vectorKind, opt.Bias)
+		bias = (*C.float)(r.data)
+		p.fail(backend.CheckBias(m.rows, r.cols))
+	}
 	if opt.Residual != nil {
 		residual = p.input("linear", opt.Residual).c()
 	}
@@ -26,7 +31,7 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	}
 	p.collect(opt.Update)
 	job := C.medley_linear_job{
-		x: in.c(), w: m.panels, scales: (*C.float)(m.scales), residual: residual, y: y.c(), storage: p.b.storage, unit: p.b.unit, updater: p.b.updater,
+		x: in.c(), w: m.panels, scales: (*C.float)(m.scales), bias: bias, residual: residual, y: y.c(), storage: p.b.storage, unit: p.b.unit, updater: p.b.updater,
 		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), out: C.int64_t(m.rows),
 		x_stride: C.int64_t(stride(m.cols)), y_stride: C.int64_t(stride(m.rows)),
 	}

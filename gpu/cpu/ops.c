@@ -91,6 +91,10 @@ int medley_norm(medley_pool *p, const medley_isa *isa, medley_norm_job job) {
 	return medley_pool_run(p, isa->norm, &job, medley_ceil(job.rows, NORM_ROWS), 4 * (double)job.rows * (double)job.stride, NULL, 0);
 }
 
+int medley_rotate(medley_pool *p, const medley_isa *isa, medley_rotate_job job) {
+	return medley_pool_run(p, isa->rotate, &job, medley_ceil(job.rows, NORM_ROWS), 4 * (double)job.rows * (double)job.stride, NULL, 0);
+}
+
 int medley_gate(medley_pool *p, const medley_isa *isa, medley_gate_job job) {
 	double each = job.activation == 0 ? 4 : 32; // an exponential and a division count for many multiply-adds
 	return medley_pool_run(p, isa->gate, &job, medley_ceil(job.count, GATE_FLOATS), each * (double)job.count, NULL, 0);

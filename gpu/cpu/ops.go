@@ -33,16 +33,26 @@ func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backen
 	defer p.begin()()
 	in, g := p.input("norm", x), p.resident("norm", vectorKind, gain)
 	y := p.shape(in.rows, in.cols)
-	var err error
-	if g.cols != in.cols {
-		err = fault.New(fault.Internal, "norm", "gain of %d for %d columns", g.cols, in.cols)
-	}
-	if !p.ok(err) || !p.allocate(y) || y.rows == 0 {
+	if !p.ok(backend.CheckNorm(in.cols, g.cols)) || !p.allocate(y) || y.rows == 0 {
 		return y
 	}
 	p.done(C.medley_norm(p.b.pool, p.b.isa, C.medley_norm_job{
 		x: in.c(), gain: (*C.float)(g.data), y: y.c(),
-		rows: C.int64_t(in.rows), cols: C.int64_t(in.cols), stride: C.int64_t(stride(in.cols)), eps: C.float(eps),
+		rows: C.int64_t(in.rows), cols: C.int64_t(in.cols), stride: C.int64_t(stride(in.cols)), width: C.int64_t(g.cols), eps: C.float(eps),
+	}))
+	return y
+}
+
+func (p *pass) Rotate(x, angles backend.Tensor, heads int) backend.Tensor {
+	defer p.begin()()
+	in, by := p.input("rotate", x), p.input("rotate", angles)
+	y := p.shape(in.rows, in.cols)
+	if !p.ok(backend.CheckRotate(in, by, heads)) || !p.allocate(y) || y.buffer.data == nil {
+		return y
+	}
+	p.done(C.medley_rotate(p.b.pool, p.b.isa, C.medley_rotate_job{
+		x: in.c(), angles: by.c(), y: y.c(), rows: C.int64_t(in.rows), heads: C.int64_t(heads), half: C.int64_t(by.cols / 2),
+		stride: C.int64_t(stride(in.cols)), angles_stride: C.int64_t(stride(by.cols)),
 	}))
 	return y
 }
@@ -149,8 +159,9 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	}
 	job := C.medley_attend_job{
 		q: query.c(), k: key.c(), v: value.c(), y: y.c(),
-		stride: C.int64_t(stride(query.cols)), heads: C.int64_t(a.Heads), width: C.int64_t(query.cols / a.Heads),
-		scale: C.float(a.Scale), max_keys: C.int64_t(maxKeys), bias_zero: C.int64_t(a.BiasZero),
+		stride: C.int64_t(stride(query.cols)), kv_stride: C.int64_t(stride(key.cols)),
+		heads: C.int64_t(a.Heads), group: C.int64_t(a.Groups()), width: C.int64_t(query.cols / a.Heads),
+		scale: C.float(a.Scale), window: C.int64_t(a.Window), max_keys: C.int64_t(maxKeys), bias_zero: C.int64_t(a.BiasZero),
 	}
 	if a.Causal {
 		job.causal = 1

@@ -51,7 +51,7 @@ func (t *tensor) row(i int) []float32 {
 	return t.floats()[at : at+t.cols]
 }
 
-// fail records the first error.
+// fail records the first error, if it is one.
 func (p *pass) fail(err error) {
 	if p.err == nil {
 		p.err = err

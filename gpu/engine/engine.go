@@ -10,7 +10,7 @@ import (
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
-	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/gpu/tokenizer"
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
@@ -49,7 +49,7 @@ type Engine struct {
 	options Options
 	backend backend.Backend
 	info    backend.Info
-	model   *t5.Model
+	model   family
 	store   *checkpoint.Store
 
 	mu         sync.Mutex
@@ -60,7 +60,7 @@ type Engine struct {
 
 // module is a registered adapter.
 type module struct {
-	first   int                         // encoder layer that it updates first
+	first   int                         // layer that it updates first; see Model.Layers
 	factors map[string]backend.Resident // by map
 }
 
@@ -88,7 +88,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 			return nil, err
 		}
 	}
-	model, err := t5.Load(f.Config, weights{ctx, f.Store}, b)
+	model, err := f.load(weights{ctx, f.Store}, b)
 	if err != nil {
 		f.Store.Close()
 		return nil, err
@@ -117,8 +117,8 @@ func (m *module) free() {
 	m.factors = nil
 }
 
-// Model is the base, for its configuration and the maps that adapters may update.
-func (e *Engine) Model() *t5.Model { return e.model }
+// Model is the base.
+func (e *Engine) Model() Model { return e.model }
 
 // Backend is what the engine runs on, or ran on before Close.
 func (e *Engine) Backend() backend.Info { return e.info }
@@ -129,7 +129,7 @@ func (e *Engine) AddModule(a *lora.Adapter) (int, error) {
 	if err := Fits(e.model.Maps(), a); err != nil {
 		return 0, err
 	}
-	m := module{first: firstLayer(a, e.model.Config.EncoderLayers), factors: make(map[string]backend.Resident, len(a.Layers))}
+	m := module{first: firstLayer(a, e.model), factors: make(map[string]backend.Resident, len(a.Layers))}
 	for _, l := range a.Layers {
 		if err := e.upload(&m, l); err != nil {
 			m.free()
@@ -156,7 +156,7 @@ func (e *Engine) upload(m *module, l lora.Layer) (err error) {
 		return err
 	}
 	if name, ok := e.model.Transposed(l.Target); ok {
-		r, err := e.backend.Factor(t5.Transpose(l.B, l.Out, l.Rank), t5.Transpose(l.A, l.Rank, l.In), l.Rank, l.Out, l.In, scale)
+		r, err := e.backend.Factor(model.Transpose(l.B, l.Out, l.Rank), model.Transpose(l.A, l.Rank, l.In), l.Rank, l.Out, l.In, scale)
 		if err != nil {
 			return err
 		}
@@ -208,7 +208,7 @@ func (e *Engine) snapshot() *modules {
 }
 
 // Fits refuses an adapter with a layer that the base lacks or whose shape differs.
-func Fits(maps map[string]t5.Map, a *lora.Adapter) error {
+func Fits(maps map[string]model.Map, a *lora.Adapter) error {
 	for _, l := range a.Layers {
 		m, ok := maps[l.Target]
 		if !ok {
@@ -228,35 +228,41 @@ type Example struct {
 	Target []int32
 }
 
-// Encode turns text into tokens. A side longer than the engine takes is cut, keeping the end token, and a warning says so.
+// Encode turns text into tokens. A side longer than the engine takes is cut, and a warning says so: of T5's inputs and of all outputs the
+// end goes, but for the end token, of other inputs the beginning.
 func (e *Engine) Encode(examples []task.Example) (encoded []Example, warnings []string) {
 	encoded = make([]Example, len(examples))
 	for i, x := range examples {
+		source, target := e.model.encode(e.Tokenizer, x.Input, x.Output)
 		var cut string
-		if encoded[i].Source, cut = e.EncodeInput(x.Input); cut != "" {
+		if encoded[i].Source, cut = e.cutSource(source); cut != "" {
 			warnings = append(warnings, fmt.Sprintf("example %d: input %s", i+1, cut))
 		}
-		if encoded[i].Target, cut = e.cut(x.Output, e.options.MaxTarget); cut != "" {
-			warnings = append(warnings, fmt.Sprintf("example %d: output %s", i+1, cut))
+		if most := e.options.MaxTarget; len(target) > most {
+			warnings = append(warnings, fmt.Sprintf("example %d: output %s", i+1, cutTo(len(target), most)))
+			target = append(target[:most-1:most-1], e.model.end(e.Tokenizer))
 		}
+		encoded[i].Target = target
 	}
 	return encoded, warnings
 }
 
 // EncodeInput turns one input into tokens; the warning says whether it was cut.
 func (e *Engine) EncodeInput(text string) (ids []int32, warning string) {
-	return e.cut(text, e.options.MaxSource)
+	return e.cutSource(e.model.prompt(e.Tokenizer, text))
 }
 
-func (e *Engine) cut(text string, most int) (ids []int32, warning string) {
-	ids = e.Tokenizer.Encode(text)
+func (e *Engine) cutSource(ids []int32) (cut []int32, warning string) {
+	most := e.options.MaxSource
 	if len(ids) <= most {
 		return ids, ""
 	}
-	return append(ids[:most-1:most-1], e.Tokenizer.EOS()), fmt.Sprintf("cut from %d to %d tokens", len(ids), most)
+	return e.model.cut(e.Tokenizer, ids, most), cutTo(len(ids), most)
 }
 
-// weights adapts a checkpoint to what t5.Load reads, and stops when ctx ends.
+func cutTo(tokens, most int) string { return fmt.Sprintf("cut from %d to %d tokens", tokens, most) }
+
+// weights adapts a checkpoint to what models are loaded from, and stops when ctx ends.
 type weights struct {
 	ctx   context.Context
 	store *checkpoint.Store

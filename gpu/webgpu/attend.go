@@ -133,17 +133,18 @@ func (a *attending) record() {
 	if a.k0 < a.k1 {
 		keys = aligned(a.k0, a.k1)
 	}
-	numbers := make([]uint32, 0, 6*len(a.items))
+	numbers := make([]uint32, 0, 7*len(a.items))
 	for _, s := range a.items {
 		seen := s.K1 - s.K0
 		if a.spec.Causal {
 			seen = min(s.QPos+1, seen)
 		}
 		shift := int32(a.spec.BiasZero - s.QPos)
-		numbers = append(numbers, uint32(s.Q0-queries.first), uint32(s.Q1-s.Q0), uint32(max(0, s.K0-keys.first)), uint32(s.K1-s.K0), uint32(seen), uint32(shift))
+		numbers = append(numbers, uint32(s.Q0-queries.first), uint32(s.Q1-s.Q0), uint32(max(0, s.K0-keys.first)), uint32(s.K1-s.K0), uint32(seen), uint32(shift),
+			uint32(int32(max(math.MinInt32, s.QPos+1-a.spec.Window))))
 	}
 	step := a.kernel.Step(kernel.AttendSize{
-		Heads: a.spec.Heads, Width: a.y.cols / a.spec.Heads, Scale: a.spec.Scale, Items0: a.p.table(numbers...), Items: len(a.items),
+		Heads: a.spec.Heads, Group: a.spec.Groups(), Windowed: a.spec.Window > 0, Width: a.y.cols / a.spec.Heads, Scale: a.spec.Scale, Items0: a.p.table(numbers...), Items: len(a.items),
 		Biased: a.spec.Bias != nil, Bias0: a.bias, Keys: a.mostKeys, Scores: a.scores,
 	})
 	a.p.add(a.kernel, step, a.query.bind(queries), a.key.bind(keys), a.value.bind(keys), tablesBinding, a.y.bind(queries))

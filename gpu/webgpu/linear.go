@@ -15,6 +15,11 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	if opt.Residual != nil {
 		residual = p.input("linear", opt.Residual)
 	}
+	var bias *resident
+	if opt.Bias != nil {
+		bias = p.resident("linear", vectorKind, opt.Bias)
+		p.fail(backend.CheckBias(m.rows, bias.cols))
+	}
 	if p.err != nil || !p.ok(backend.CheckLinear(in, m.rows, m.cols, opt.Residual)) ||
 		!p.ok(backend.CheckUpdate(opt.Update, in.rows, m.rows, m.cols, p.shapeOf)) || !p.allocate(y) || y.rows == 0 {
 		return y
@@ -31,10 +36,20 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 			}), append(bindings, y.bind(rows))...)
 		})
 	}
+	if bias != nil {
+		p.addBias(y, bias)
+	}
 	if opt.Update != nil {
 		p.update(in, y, opt.Update)
 	}
 	return y
+}
+
+func (p *pass) addBias(y *tensor, bias *resident) {
+	k := kernel.Bias{Lanes: kernel.Lanes}
+	for _, s := range spans(y.rows, p.windowSize(widest(y))) {
+		p.add(k, k.Step(s.count, y.cols), device.Binding{Buffer: bias.windows[0].data}, y.bind(s))
+	}
 }
 
 // bind is a window of a matrix.

@@ -13,16 +13,27 @@ func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backen
 	p.begin()
 	in, g := p.input("norm", x), p.resident("norm", vectorKind, gain)
 	y := p.shape(in.rows, in.cols)
-	var err error
-	if g.cols != in.cols {
-		err = fault.New(fault.Internal, "norm", "gain of %d for %d columns", g.cols, in.cols)
-	}
-	if p.err != nil || !p.ok(err) || !p.allocate(y) {
+	if p.err != nil || !p.ok(backend.CheckNorm(in.cols, g.cols)) || !p.allocate(y) {
 		return y
 	}
 	k := kernel.Norm{Lanes: kernel.Lanes}
+	stretches := max(1, in.cols/g.cols) // of whole vec4s if there are several: they lie as rows of their own would
 	for _, s := range spans(y.rows, p.windowSize(widest(y))) {
-		p.add(k, k.Step(s.count, y.cols, eps), in.bind(s), device.Binding{Buffer: g.windows[0].data}, y.bind(s))
+		p.add(k, k.Step(s.count*stretches, g.cols, eps), in.bind(s), device.Binding{Buffer: g.windows[0].data}, y.bind(s))
+	}
+	return y
+}
+
+func (p *pass) Rotate(x, angles backend.Tensor, heads int) backend.Tensor {
+	p.begin()
+	in, by := p.input("rotate", x), p.input("rotate", angles)
+	y := p.shape(in.rows, in.cols)
+	if p.err != nil || !p.ok(backend.CheckRotate(in, by, heads)) || !p.allocate(y) || y.buffer == nil {
+		return y
+	}
+	k := kernel.Rotate{Lanes: kernel.Lanes}
+	for _, s := range spans(y.rows, p.windowSize(widest(y, by))) {
+		p.add(k, k.Step(s.count, heads, by.cols), in.bind(s), by.bind(s), y.bind(s))
 	}
 	return y
 }

@@ -57,7 +57,7 @@ func (t *tensor) bind(w span) device.Binding {
 // span is a range of rows.
 type span struct{ first, count int }
 
-// fail records the first error.
+// fail records the first error, if it is one.
 func (p *pass) fail(err error) {
 	if p.err == nil {
 		p.err = err

@@ -65,6 +65,10 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	t.Run("gather", s.gather)
 	t.Run("scatter", s.scatter)
 	t.Run("log-probabilities", s.logProbs)
+	t.Run("bias", s.bias)
+	t.Run("norm of heads", s.headNorm)
+	t.Run("rotate", s.rotate)
+	t.Run("grouped attention", s.grouped)
 	t.Run("random linear", s.randomLinear)
 	t.Run("random attend", s.randomAttend)
 	if backend.SplitsHeads(b) {
@@ -77,6 +81,7 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	t.Run("scope", s.scope)
 	t.Run("concurrent passes", s.concurrent)
 	t.Run("batch invariance", s.invariance)
+	t.Run("batch invariance of causal operations", s.causalInvariance)
 }
 
 type suite struct {
