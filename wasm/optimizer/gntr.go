@@ -17,13 +17,15 @@ import (
 // Bayesian optimization", 2019).
 //
 // A few examples cannot tell many modules apart, and the lowest loss on them is rarely the best model. So where the problem says how
-// many examples there are, four things hold the search back, all chosen by leaving examples out
+// many examples there are, five things hold the search back, all chosen by leaving examples out
 // (`medley bench optimizers --leave-one-out`). The model moves only as many modules as there are examples, those that did best alone. Its
 // rounds have one size whatever the batch, so that the result does not depend on what the evaluator takes at once. The search ends, within
 // the budget, when two rounds in a row made the examples less than one nat more likely: one nat is what a parameter has to gain by
-// Akaike's criterion (1974). And the last evaluation is spent on the mean of the points, each weighted by its likelihood, as Bayesian
-// model averaging does (Hoeting et al., "Bayesian model averaging: a tutorial", 1999), with the penalty as the prior. Best returns
-// this mean unless a module alone has a lower objective.
+// Akaike's criterion (1974). It ends in any case after twice as many evaluations as there are modules, or 40 if that is more: of the lengths
+// tried the shortest whose loss on what was left out is within one standard error of the lowest (the rule of Breiman et al.,
+// "Classification and regression trees", 1984), so that a larger budget does no harm. And the last evaluation is spent on the mean of the
+// points, each weighted by its likelihood, as Bayesian model averaging does (Hoeting et al., "Bayesian model averaging: a tutorial", 1999),
+// with the penalty as the prior. Best returns this mean unless a module alone has a lower objective.
 //
 // It works in coordinates in which every range has length 3, so that LoraHub's weights are their own coordinates.
 type gntr struct {
@@ -72,6 +74,7 @@ const (
 	sameCoord    = 1e-4 // candidates closer than this are one
 	roundSize    = 8    // eight candidates of one model find nearly what forty of it would
 	patience     = 2    // rounds in a row without a gain that end a search on few examples
+	fewest       = 40   // evaluations that such a search may take, however few its modules
 )
 
 func newGNTR(p search.Problem) (search.Optimizer, error) { return makeGNTR(p), nil }
@@ -91,11 +94,11 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 		return nil, err
 	}
 	if g.climb != nil {
-		k = min(k, g.climb.width)
+		k = 1
 	}
 	switch {
 	case g.climb != nil && len(g.queue) == 0:
-		g.queue = g.ascend(k)
+		g.queue = g.ascend()
 	case g.climb == nil && !g.planned:
 		g.plan()
 	}
@@ -114,7 +117,7 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 
 // cautious returns a round of the search on few examples: of the model, then the mean of the points, then none.
 func (g *gntr) cautious() [][]float64 {
-	left := g.problem.Budget - g.asked
+	left := min(g.problem.Budget, max(fewest, 2*g.problem.Dim)) - g.asked
 	switch {
 	case g.averaged:
 		return nil
