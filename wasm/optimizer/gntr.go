@@ -89,7 +89,7 @@ func makeGNTR(p search.Problem) *gntr {
 
 // Ask returns at most n candidates: fewer in the rounds of the model, which learns between them.
 func (g *gntr) Ask(n int) ([][]float64, error) {
-	k, err := g.room(n)
+	k, err := g.Room(n)
 	if err != nil || k == 0 {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 		if g.overfits() {
 			g.queue = g.cautious()
 		} else {
-			g.queue = g.batch(min(k, max(roundSize, min(64, (g.problem.Budget-g.asked)/4))))
+			g.queue = g.batch(min(k, max(roundSize, min(64, (g.Problem.Budget-g.Asked)/4))))
 		}
 	}
 	k = min(k, len(g.queue))
@@ -117,7 +117,7 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 
 // cautious returns a round of the search on few examples: of the model, then the mean of the points, then none.
 func (g *gntr) cautious() [][]float64 {
-	left := min(g.problem.Budget, max(fewest, 2*g.problem.Dim)) - g.asked
+	left := min(g.Problem.Budget, max(fewest, 2*g.Problem.Dim)) - g.Asked
 	switch {
 	case g.averaged:
 		return nil
@@ -134,17 +134,17 @@ func (g *gntr) cautious() [][]float64 {
 // plan lists 0 and the modules alone, as many as the budget has room for, in an order of chance if not all fit.
 func (g *gntr) plan() {
 	g.planned = true
-	room := min(g.problem.Dim+1, max(2, int(designShare*float64(g.problem.Budget))))
-	order := make([]int, g.problem.Dim)
+	room := min(g.Problem.Dim+1, max(2, int(designShare*float64(g.Problem.Budget))))
+	order := make([]int, g.Problem.Dim)
 	for i := range order {
 		order[i] = i
 	}
-	if room < g.problem.Dim+1 {
+	if room < g.Problem.Dim+1 {
 		g.rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	}
 	g.queue = nil
 	for i := range room {
-		x := make([]float64, g.problem.Dim)
+		x := make([]float64, g.Problem.Dim)
 		if i > 0 {
 			x[order[i-1]] = 1
 		}
@@ -169,7 +169,7 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 			continue
 		}
 		if g.read == 0 && len(s[i].LogProbs) > 0 {
-			if o, ok := newOutputs(len(s[i].LogProbs), g.problem.Groups); ok {
+			if o, ok := newOutputs(len(s[i].LogProbs), g.Problem.Groups); ok {
 				g.outputs, g.read = o, len(s[i].LogProbs)
 			}
 		}
@@ -179,7 +179,7 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 		}
 		g.seen = append(g.seen, g.outputs.observe(c, s[i].Objective, g.penalty(c), logProbs))
 	}
-	if len(g.pending) == 0 && len(g.queue) == 0 && g.round != nil {
+	if len(g.Pending) == 0 && len(g.queue) == 0 && g.round != nil {
 		g.resize(*g.round)
 		g.round = nil
 	}
@@ -189,7 +189,7 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 // Best returns the mean of the points if it was evaluated and no module alone, nor zero, has a lower objective, else the candidate with
 // the lowest objective.
 func (g *gntr) Best() []float64 {
-	floor := g.bestF
+	floor := g.LowestF
 	if singles := g.singles(); len(singles) > 0 {
 		floor = singles[0].objective
 	}

@@ -30,7 +30,7 @@ func newClimbingGNTR(p search.Problem) (search.Optimizer, error) {
 
 // ascend returns the next candidate of the climb; none once every weight was raised.
 func (g *gntr) ascend() [][]float64 {
-	root := make([]float64, g.problem.Dim)
+	root := make([]float64, g.Problem.Dim)
 	if centre, ok := g.centre(); ok {
 		for i, v := range centre.x {
 			root[i] = v * g.scale[i]
@@ -39,8 +39,8 @@ func (g *gntr) ascend() [][]float64 {
 	g.clip(root)
 	if !g.climb.begun {
 		g.climb.begun = true
-		room := max(1, int(designShare*float64(g.problem.Budget-g.asked))-1)
-		g.climb.order = g.rng.Perm(g.problem.Dim)[:min(g.problem.Dim, room)]
+		room := max(1, int(designShare*float64(g.Problem.Budget-g.Asked))-1)
+		g.climb.order = g.rng.Perm(g.Problem.Dim)[:min(g.Problem.Dim, room)]
 		if !g.tried(g.coordinates(root)) {
 			return [][]float64{root}
 		}
@@ -61,7 +61,7 @@ func (g *gntr) ascend() [][]float64 {
 // restart gives up the region: for a new climb if there is budget for twice its length, else for a wide region around the same point.
 // The model that led into a dead end gives way to one of the objective alone.
 func (g *gntr) restart() {
-	if g.problem.Budget-g.asked < 2*g.problem.Dim {
+	if g.Problem.Budget-g.Asked < 2*g.Problem.Dim {
 		g.radius = shakeWidth
 		return
 	}
