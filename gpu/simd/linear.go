@@ -9,7 +9,7 @@ import (
 
 func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
+	in, m := p.input("linear", x), p.resident("linear", backend.MatrixKind, w)
 	y := p.shape(in.rows, m.rows)
 	var residual uint32
 	if opt.Residual != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -167,7 +168,10 @@ func (i *Isolated) death(err error, op string) error {
 	if short("out of memory") || short("cannot allocate memory") || short("failed to allocate") { // the last is the race detector's
 		return fault.Wrap(err, fault.TooLarge, field, "was stopped in %s: its process needed more memory than it may have", op)
 	}
-	return fault.Wrap(err, fault.Internal, field, "lost its process in %s (%s): %q", op, i.command.ProcessState, said)
+	if said != "" {
+		said = ": " + strconv.Quote(said)
+	}
+	return fault.Wrap(err, fault.Internal, field, "lost its process in %s (%s)%s", op, i.command.ProcessState, said)
 }
 
 func (i *Isolated) kill() { _ = i.command.Process.Kill() } // it may have ended by itself
