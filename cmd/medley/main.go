@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "medley: %v\n", err)
 		var wrong *kong.ParseError
 		if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
-			fmt.Fprintf(stderr, "See: medley %s --help\n", wrong.Context.Selected().Name)
+			fmt.Fprintf(stderr, "See: %s --help\n", wrong.Context.Selected().FullPath())
 		}
 		return exitUsage
 	}

@@ -14,13 +14,13 @@ import (
 
 func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
+	in, m := p.input("linear", x), p.resident("linear", backend.MatrixKind, w)
 	y := p.shape(in.rows, m.rows)
 	var residual, bias *C.float
 	if opt.Bias != nil {
-		r := p.resident("linear", vectorKind, opt.Bias)
+		r := p.resident("linear", backend.VectorKind, opt.Bias)
 		bias = (*C.float)(r.data)
-		p.fail(backend.CheckBias(m.rows, r.cols))
+		p.Fail(backend.CheckBias(m.rows, r.cols))
 	}
 	if opt.Residual != nil {
 		residual = p.input("linear", opt.Residual).c()
@@ -52,7 +52,7 @@ func (p *pass) multiply(job C.medley_linear_job) {
 	if bytes := int64(C.medley_compose_bytes(&job)); bytes > 0 {
 		var found bool
 		if composed, found = p.b.memory.get(bytes); !found {
-			p.fail(fault.New(fault.TooLarge, "linear", "no memory for %d bytes of composed factors", bytes))
+			p.Fail(fault.New(fault.TooLarge, "linear", "no memory for %d bytes of composed factors", bytes))
 			return
 		}
 		defer p.b.memory.put(composed)
@@ -63,7 +63,7 @@ func (p *pass) multiply(job C.medley_linear_job) {
 // shapeOf recognises the factors of this backend. The caller holds b.mu.
 func (b *native) shapeOf(r backend.Resident) (backend.FactorShape, bool) {
 	f, ok := r.(*resident)
-	if !ok || f == nil || f.b != b || f.kind != factorKind || f.freed {
+	if !ok || f == nil || f.b != b || f.kind != backend.FactorKind || f.freed {
 		return backend.FactorShape{}, false
 	}
 	return f.shape, true

@@ -14,7 +14,7 @@ import (
 
 func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	defer p.begin()()
-	t := p.resident("embed", tableKind, table)
+	t := p.resident("embed", backend.TableKind, table)
 	y := p.shape(len(ids), t.cols)
 	if !p.ok(backend.CheckIDs("embed", ids, t.rows)) || !p.allocate(y) {
 		return y
@@ -31,7 +31,7 @@ func (p *pass) copy(dst *C.float, dstStride int, to []int32, src *C.float, srcSt
 
 func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
 	defer p.begin()()
-	in, g := p.input("norm", x), p.resident("norm", vectorKind, gain)
+	in, g := p.input("norm", x), p.resident("norm", backend.VectorKind, gain)
 	y := p.shape(in.rows, in.cols)
 	if !p.ok(backend.CheckNorm(in.cols, g.cols)) || !p.allocate(y) || y.rows == 0 {
 		return y
@@ -116,7 +116,7 @@ func (p *pass) Scatter(dst, src backend.Tensor, rows []int32) {
 
 func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", matrixKind, head)
+	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", backend.MatrixKind, head)
 	y := p.shape(in.rows, 1)
 	var err error
 	if len(targets) != in.rows {
@@ -129,7 +129,7 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 	chunks := (m.rows + C.CHUNK - 1) / C.CHUNK
 	partial, found := p.b.memory.get(int64(in.rows) * int64(2*chunks+1) * 4)
 	if !found {
-		p.fail(fault.New(fault.TooLarge, "log-probabilities", "no memory for %d rows", in.rows))
+		p.Fail(fault.New(fault.TooLarge, "log-probabilities", "no memory for %d rows", in.rows))
 		return y
 	}
 	defer p.b.memory.put(partial)
@@ -171,7 +171,7 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 		// Whole vectors are read, so up to one beyond the last distance.
 		bias, found := p.b.memory.get(int64(distances*a.Heads+C.PANEL) * 4)
 		if !found {
-			p.fail(fault.New(fault.TooLarge, "attention", "no memory for the bias"))
+			p.Fail(fault.New(fault.TooLarge, "attention", "no memory for the bias"))
 			return y
 		}
 		defer p.b.memory.put(bias)

@@ -9,11 +9,11 @@ import (
 
 func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
+	in, m := p.input("linear", x), p.resident("linear", backend.MatrixKind, w)
 	y := p.shape(in.rows, m.rows)
 	var bias, residual uint32
 	if opt.Bias != nil {
-		r := p.resident("linear", vectorKind, opt.Bias)
+		r := p.resident("linear", backend.VectorKind, opt.Bias)
 		bias = r.data.address()
 		p.check(backend.CheckBias(m.rows, r.cols))
 	}

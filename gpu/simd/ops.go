@@ -9,7 +9,7 @@ import (
 
 func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	defer p.begin()()
-	t := p.resident("embed", tableKind, table)
+	t := p.resident("embed", backend.TableKind, table)
 	y := p.shape(len(ids), t.cols)
 	if p.ok(backend.CheckIDs("embed", ids, t.rows)) && p.allocate(y) {
 		p.check(p.b.writeRows(y.buffer.at, y.rows, y.cols, func(i int) []float32 {
@@ -22,7 +22,7 @@ func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 
 func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
 	defer p.begin()()
-	in, g := p.input("norm", x), p.resident("norm", vectorKind, gain)
+	in, g := p.input("norm", x), p.resident("norm", backend.VectorKind, gain)
 	y := p.shape(in.rows, in.cols)
 	if p.ok(backend.CheckNorm(in.cols, g.cols)) && p.allocate(y) {
 		p.run("norm", in.address(), g.data.address(), y.address(), uint32(in.rows), uint32(in.cols), uint32(g.cols), eps)
@@ -98,7 +98,7 @@ const chunk = 256
 
 func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", matrixKind, head)
+	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", backend.MatrixKind, head)
 	y := p.shape(in.rows, 1)
 	var err error
 	if len(targets) != in.rows {

@@ -9,7 +9,7 @@ import (
 
 func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
 	p.begin()
-	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
+	in, m := p.input("linear", x), p.resident("linear", backend.MatrixKind, w)
 	y := p.shape(in.rows, m.rows)
 	var residual *tensor
 	if opt.Residual != nil {
@@ -17,10 +17,10 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	}
 	var bias *resident
 	if opt.Bias != nil {
-		bias = p.resident("linear", vectorKind, opt.Bias)
-		p.fail(backend.CheckBias(m.rows, bias.cols))
+		bias = p.resident("linear", backend.VectorKind, opt.Bias)
+		p.Fail(backend.CheckBias(m.rows, bias.cols))
 	}
-	if p.err != nil || !p.ok(backend.CheckLinear(in, m.rows, m.cols, opt.Residual)) ||
+	if p.Err != nil || !p.ok(backend.CheckLinear(in, m.rows, m.cols, opt.Residual)) ||
 		!p.ok(backend.CheckUpdate(opt.Update, in.rows, m.rows, m.cols, p.shapeOf)) || !p.allocate(y) || y.rows == 0 {
 		return y
 	}
@@ -63,13 +63,13 @@ func (w window) bind() []device.Binding {
 // LogProbs leaves one pair of numbers per row and tile of columns instead of the logits, and combines them.
 func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
 	p.begin()
-	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", matrixKind, head)
+	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", backend.MatrixKind, head)
 	y := p.shape(in.rows, 1)
 	var err error
 	if len(targets) != in.rows {
 		err = fault.New(fault.Internal, "log-probabilities", "%d targets for %d rows", len(targets), in.rows)
 	}
-	if p.err != nil || !p.ok(err) || !p.ok(backend.CheckLinear(in, m.rows, m.cols, nil)) ||
+	if p.Err != nil || !p.ok(err) || !p.ok(backend.CheckLinear(in, m.rows, m.cols, nil)) ||
 		!p.ok(backend.CheckIDs("log-probabilities", targets, m.rows)) || !p.allocate(y) || y.rows == 0 {
 		return y
 	}
@@ -86,7 +86,7 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 	}
 	sums.buffer, chosen.buffer = p.get(int64(rows)*int64(tiles)*8), p.get(int64(rows)*4)
 	defer func() { p.put(sums.buffer); p.put(chosen.buffer) }()
-	if p.err != nil {
+	if p.Err != nil {
 		return y
 	}
 	for _, s := range spans(in.rows, size) {
