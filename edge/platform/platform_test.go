@@ -31,7 +31,7 @@ import (
 // world is a platform behind its gateway, on models that are none.
 type world struct {
 	*platform.Platform
-	t      *testing.T
+	t      testing.TB
 	auth   *authtest.World
 	models *computetest.Models
 	redis  *redis.Client
@@ -41,7 +41,7 @@ type world struct {
 	tokens map[string]string // by name, for tests that bring their own
 }
 
-func newWorld(t *testing.T, redisURL string, change func(*platform.Options)) *world {
+func newWorld(t testing.TB, redisURL string, change func(*platform.Options)) *world {
 	t.Helper()
 	w := &world{t: t, auth: authtest.New(t), models: &computetest.Models{}, dir: t.TempDir()}
 	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(w.dir, "medley.db"))
@@ -180,7 +180,7 @@ func (w *world) token(who string) string {
 }
 
 // archiveOf is an adapter whose numbers depend on seed.
-func archiveOf(t *testing.T, seed int) []byte {
+func archiveOf(t testing.TB, seed int) []byte {
 	t.Helper()
 	folder := filepath.Join(t.TempDir(), "m")
 	layer := lora.Layer{Target: "encoder.0.q", In: 4, Out: 4, Rank: 2, Scale: 1, A: make([]float32, 8), B: make([]float32, 8)}
