@@ -167,7 +167,12 @@ func sharing(t *testing.T, p *tab) {
 
 // guests: a plugin that spins, grows or lies is stopped within a second and named; the page stays usable.
 func guests(t *testing.T, _ *platform, p *tab) {
-	p.load("/search")
+	p.load("/")
+	p.act("click", "several")
+	p.act("see", "Hold out")
+	p.act("go", "/modules")
+	p.act("click", "Choose all")
+	p.act("go", "/search")
 	p.js(guestBuilder(t))
 	for _, bad := range []struct{ file, made, message string }{
 		{"spins.wasm", `guest({ bodies: { opt_ask: endless } })`, "“spins.wasm” was stopped"},

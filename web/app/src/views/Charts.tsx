@@ -29,12 +29,12 @@ function objectives(runs: Run[]): { x: number[]; series: Series[]; log: boolean 
   const x = Array.from({ length: longest }, (_, i) => i + 1);
   const column = (r: Run, of: (e: Evaluation) => number) => x.map((_, i) => known(r.evaluations[i] && of(r.evaluations[i])));
   const series = runs.flatMap((r, i): Series[] => {
-    const name = runs.length > 1 ? `${r.title.slice(0, 40)}: ` : "";
+    const several = runs.length > 1;
     const held = r.evaluations.some((e) => Number.isFinite(e.heldOut));
     return [
       ...(runs.length === 1 ? [{ label: "each candidate", values: column(r, (e) => e.objective), colour: "--faint", kind: "dots" as const }] : []),
-      { label: `${name}best so far`, values: column(r, (e) => e.best), colour: colourOf(i) },
-      ...(held ? [{ label: `${name}held-out loss`, values: heldOut(r, x.length), colour: colourOf(i + 3), kind: "dashed" as const }] : []),
+      { label: several ? r.title.slice(0, 40) : "best so far", values: column(r, (e) => e.best), colour: colourOf(i) },
+      ...(held ? [{ label: several ? `${r.title.slice(0, 40)}, held out` : "held-out loss", values: heldOut(r, x.length), colour: colourOf(i + 3), kind: "dashed" as const }] : []),
     ];
   });
   const all = series.flatMap((s) => s.values).filter((v) => v !== null);

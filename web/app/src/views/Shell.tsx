@@ -144,6 +144,17 @@ function Foot() {
       {local && e.state === "ready" && (
         <span><strong>{e.info.backend}</strong>{e.info.device ? <> on <bdi>{e.info.device}</bdi></> : null}: {e.info.rate.toFixed(0)} evaluations a second, measured here.</span>
       )}
+      {local && e.state === "ready" && (
+        <details class="why">
+          <summary>Why {e.info.backend}?</summary>
+          <p>{e.info.reason}</p>
+          <ul>
+            {e.info.candidates.map((c) => (
+              <li key={c.name}><strong>{c.name}</strong>{c.device && <> on <bdi>{c.device}</bdi></>}: {c.error || (c.gflops > 0 ? `${c.gflops.toFixed(1)} GFLOP/s` : "passed its test")}{c.chosen ? ", taken" : ""}</li>
+            ))}
+          </ul>
+        </details>
+      )}
       {local && e.state === "failed" && <span>The engine did not start: {e.message} <Button kind="quiet" onClick={() => void engine().catch(() => undefined)}>Try again</Button></span>}
       <a href="/docs">API</a>
     </footer>
