@@ -67,7 +67,7 @@ async function uploaded(): Promise<string | undefined> {
 const followed = new Map<string, AbortController>();
 
 /** followJob keeps a job up to date from its events until it ends; after a break it goes on where it was. */
-export async function followJob(id: string): Promise<void> {
+async function followJob(id: string): Promise<void> {
   if (followed.has(id)) {
     return;
   }

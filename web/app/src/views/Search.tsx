@@ -116,7 +116,24 @@ function PluginFile() {
       {plugin && <p class="muted">Loaded: <Name text={plugin.name} /> {plugin.version && <Name text={plugin.version} most={20} />} from <Name text={plugin.file} most={60} /> <span class="mono">{plugin.sha256.slice(0, 12)}</span></p>}
       <Drop label="Drop an optimizer of yours" accept=".wasm,application/wasm" hint="a .wasm file; it gets no files, network or clock" onFile={(f) => void take(f)} />
       {problem && <Banner kind="bad">{problem}</Banner>}
+      {plugin && store.settings.value.optimizer === "plugin" && <Options />}
     </>
+  );
+}
+
+/** Options are a plugin's own, name=value on each line. */
+function Options() {
+  const s = store.settings.value;
+  const [text, setText] = useState(() => Object.entries(s.options).map(([name, value]) => `${name}=${value}`).join("\n"));
+  const take = (from: string) => {
+    setText(from);
+    const pairs = from.split("\n").map((line) => /^\s*([^=\s][^=]*?)\s*=\s*(.*?)\s*$/.exec(line)).filter((m) => m !== null);
+    store.settings.value = { ...s, options: Object.fromEntries(pairs.map(([, name = "", value = ""]) => [name, value])) };
+  };
+  return (
+    <Field label="Options of the plugin" hint="name=value, one a line">
+      <textarea rows={2} value={text} onInput={(e) => take(e.currentTarget.value)} placeholder="population=16" />
+    </Field>
   );
 }
 

@@ -1,6 +1,6 @@
 // The frame of every view: steps, where it runs, who is signed in, messages.
 import { go, path, type Path } from "../route";
-import { engine } from "../state/compute";
+import { engine, restart } from "../state/compute";
 import { signOut } from "../state/session";
 import { activeRun, dismiss, store, type Theme } from "../state/store";
 import { Button } from "../ui/parts";
@@ -150,7 +150,9 @@ function Foot() {
           <p>{e.info.reason}</p>
           <ul>
             {e.info.candidates.map((c) => (
-              <li key={c.name}><strong>{c.name}</strong>{c.device && <> on <bdi>{c.device}</bdi></>}: {c.error || (c.gflops > 0 ? `${c.gflops.toFixed(1)} GFLOP/s` : "passed its test")}{c.chosen ? ", taken" : ""}</li>
+              <li key={c.name}><strong>{c.name}</strong>{c.device && <> on <bdi>{c.device}</bdi></>}: {c.error || (c.gflops > 0 ? `${c.gflops.toFixed(1)} GFLOP/s` : "passed its test")}{c.chosen ? ", taken" : ""}
+                {!c.chosen && c.name !== "reference" && <Button kind="quiet" onClick={() => void restart(c.name).catch(() => undefined)}>Use {c.name}</Button>}
+              </li>
             ))}
           </ul>
         </details>
