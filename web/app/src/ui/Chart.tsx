@@ -90,7 +90,7 @@ function options(element: HTMLElement, { series, xLabel, height = 240, log = fal
     width: Math.max(element.clientWidth, 120), height, padding: [8, 8, 0, 0],
     legend: { show: false }, cursor: { show: false },
     scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
-    axes: [{ ...axis, label: xLabel, labelFont: font, labelSize: 18, size: 28 }, { ...axis, size: 48, grid: { ...axis.grid, ...(log ? { filter: decades } : {}) } }],
+    axes: [{ ...axis, label: xLabel, labelFont: font, labelSize: 18, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000] }, { ...axis, size: 48, grid: { ...axis.grid, ...(log ? { filter: decades } : {}) } }],
     series: [{}, ...series.map((s): uPlot.Series => drawn(s, colour(s.colour)))],
   };
   probe.remove();

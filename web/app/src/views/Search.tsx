@@ -141,13 +141,14 @@ function Live() {
   const active = activeRun.value;
   const runs = store.runs.value;
   const on = runs.filter((r) => store.compared.value.includes(r.id));
-  const last = active ?? on.at(-1);
+  const drawn = on.filter((r) => r.evaluations.length > 0);
+  const last = active ?? drawn.at(-1);
   return (
     <section class="card" aria-labelledby="live">
       <h2 id="live">{active ? "Under way" : "Runs"}</h2>
       {active && <Control run={active} />}
       {runs.length === 0 && <Empty title="Nothing yet">Run a search, and its objective is drawn here as it falls. Run several to compare them.</Empty>}
-      {on.length > 0 && <ObjectiveChart runs={on} />}
+      {drawn.length > 0 && <ObjectiveChart runs={drawn} />}
       {last && last.evaluations.length > 0 && <WeightsChart run={last} />}
       {runs.length > 0 && <Runs runs={runs} />}
     </section>
@@ -161,7 +162,7 @@ function Control({ run }: { run: Run }) {
     <div class="control">
       <div class="row spread">
         <p aria-live="off">
-          <strong>{run.phase || "Searching"}</strong>{" "}
+          <strong>{run.trouble ? "Waiting" : run.phase || "Searching"}</strong>{" "}
           <span class="muted">{run.evaluations.length} of {run.settings.budget} evaluations{best !== undefined && <>, best {digits(best)}</>}{run.seconds > 0 && <>, {run.seconds.toFixed(1)} s</>}</span>
         </p>
         <div class="row">

@@ -28,7 +28,7 @@ export function Shell() {
       <header class="top">
         <Link to="/" class="brand">
           <svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="8" /><path d="M8 21v-6M16 24V8M24 21v-9" /></svg>
-          Medley
+          <span>Medley</span>
         </Link>
         <nav class="steps" aria-label="Steps">
           <ol>{steps.map(([to, label], i) => <Step key={to} to={to} label={label} number={i + 1} />)}</ol>
