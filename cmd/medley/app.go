@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	args           []string // as typed, to say how to repeat a run
+
+	pulled map[string]string // where names on the Hub lie that were asked for already
 }
 
 // note prints a remark for people.
@@ -45,6 +48,7 @@ type progress struct {
 	app    *app
 	title  string
 	total  int
+	unit   func(int64) string
 	bars   *mpb.Progress
 	bar    *mpb.Bar
 	remark atomic.Pointer[string] // drawn by another goroutine
@@ -55,13 +59,22 @@ type progress struct {
 const plainInterval = 5 * time.Second
 
 func (a *app) startProgress(title string, total int) *progress {
-	p := &progress{app: a, title: title, total: total, last: time.Now()}
+	return a.start(title, total, func(n int64) string { return strconv.FormatInt(n, 10) })
+}
+
+// startTransfer is startProgress of bytes, whose total is not known yet.
+func (a *app) startTransfer(title string) *progress { return a.start(title, 0, sized) }
+
+func (a *app) start(title string, total int, unit func(int64) string) *progress {
+	p := &progress{app: a, title: title, total: total, unit: unit, last: time.Now()}
 	p.remark.Store(new(string))
 	if a.onTerminal() {
 		p.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(40), mpb.WithRefreshRate(100*time.Millisecond))
 		p.bar = p.bars.AddBar(int64(total),
 			mpb.PrependDecorators(decor.Name(title+" ")),
-			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d "), decor.Any(func(decor.Statistics) string { return *p.remark.Load() })),
+			mpb.AppendDecorators(decor.Any(func(s decor.Statistics) string {
+				return unit(s.Current) + " of " + unit(s.Total) + " " + *p.remark.Load()
+			})),
 			mpb.BarRemoveOnComplete())
 	}
 	return p
@@ -76,7 +89,15 @@ func (p *progress) set(done int, remark string) {
 	}
 	if time.Since(p.last) >= plainInterval {
 		p.last = time.Now()
-		p.app.note("%s %d of %d %s", p.title, done, p.total, remark)
+		p.app.note("%s %s of %s %s", p.title, p.unit(int64(done)), p.unit(int64(p.total)), remark)
+	}
+}
+
+// grow tells a total that has become known, or larger.
+func (p *progress) grow(total int64) {
+	p.total = int(total)
+	if p.bar != nil {
+		p.bar.SetTotal(total, false)
 	}
 }
 

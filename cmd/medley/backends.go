@@ -118,11 +118,6 @@ func self(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, program, args...)
 }
 
-// evaluator is the command of an evaluator process on the flag's backend.
-func (f backendFlag) evaluator(socket string) *exec.Cmd {
-	return self(context.Background(), "evaluator", "--socket", socket, "--backend", f.Backend, "--precision", f.Precision)
-}
-
 // examineElsewhere is probe.Candidate.Examine for WebGPU: medley doctor in a child process.
 func (f backendFlag) examineElsewhere(ctx context.Context, measure bool) (probe.Report, error) {
 	report := probe.Report{Name: webGPU}

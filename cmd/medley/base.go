@@ -10,6 +10,7 @@ import (
 	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/task"
 )
@@ -32,9 +33,13 @@ type base struct {
 	close   func() // may be called more than once
 }
 
-// openBase loads a base model on the backend that the flags choose; the caller closes it.
+// openBase loads a base model, a folder or a name on the Hub, on the backend that the flags choose; the caller closes it.
 func openBase(a *app, folder string, f backendFlag) (*base, error) {
 	candidates, err := f.candidates(a)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := a.place("--base", folder, hub.Base)
 	if err != nil {
 		return nil, err
 	}
@@ -43,13 +48,13 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 		return nil, err
 	}
 	if choice.Name == webGPU {
-		return openElsewhere(a, folder, f, choice.Reason)
+		return openElsewhere(a, service.Folder{Name: "--base " + folder, Path: dir}, f, choice.Reason)
 	}
 	b, err := openNamed(choice.Name, candidates)
 	if err != nil {
 		return nil, err
 	}
-	e, err := engine.Open(a.ctx, folder, b, engine.Options{})
+	e, err := engine.Open(a.ctx, dir, b, engine.Options{})
 	if err != nil {
 		b.Close()
 		return nil, fault.In("--base "+folder, err)
@@ -64,10 +69,9 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 }
 
 // openElsewhere loads a base model in an evaluator process, which is started again when the graphics driver takes it down.
-func openElsewhere(a *app, folder string, f backendFlag, reason string) (*base, error) {
-	f.Backend = webGPU
+func openElsewhere(a *app, folder service.Folder, f backendFlag, reason string) (*base, error) {
 	s := service.NewSupervisor(service.SupervisorOptions{
-		Command: f.evaluator,
+		Command: f.process(webGPU, hostFlags{Gather: service.DefaultGather}),
 		Died:    func(d service.Death) { a.note("%s; it is started again", d) },
 	})
 	info, err := s.Backend(a.ctx)
@@ -78,7 +82,7 @@ func openElsewhere(a *app, folder string, f backendFlag, reason string) (*base, 
 	return &base{
 		backend: info.Name, device: info.Device, reason: reason,
 		open: func(method lora.Method, modules []module) (session, error) {
-			q := service.OpenRequest{Base: service.Folder{Name: "--base " + folder, Path: folder}, Method: string(method)}
+			q := service.OpenRequest{Base: folder, Method: string(method)}
 			for _, m := range modules {
 				q.Modules = append(q.Modules, service.Folder{Name: m.name, Path: m.folder})
 			}

@@ -14,6 +14,7 @@ import (
 // baseFolder is a base model's folder that was checked as an engine checks it, without the cost of loading it.
 type baseFolder struct {
 	*engine.Folder
+	dir  string
 	maps map[string]t5.Map // that adapters may update
 }
 
@@ -28,17 +29,7 @@ func openBaseFolder(dir string) (*baseFolder, error) {
 		f.Store.Close()
 		return nil, err
 	}
-	return &baseFolder{Folder: f, maps: model.Maps()}, nil
-}
-
-// sizeOf counts the numbers of all tensors and the bytes that they take in the files.
-func sizeOf(store *checkpoint.Store) (parameters, bytes int64) {
-	for _, name := range store.Names() {
-		info, _ := store.Info(name)
-		parameters += int64(info.Elements())
-		bytes += info.Bytes
-	}
-	return parameters, bytes
+	return &baseFolder{Folder: f, dir: dir, maps: model.Maps()}, nil
 }
 
 // shapes is a checkpoint without its numbers: a model loaded from it on nowhere has had its shapes checked, and no more.

@@ -13,6 +13,7 @@ import (
 )
 
 type benchCommand struct {
+	BBH        benchBBHCommand        `cmd:"" name:"bbh" help:"Measure composing on BIG-Bench Hard, by LoraHub's protocol."`
 	Optimizers benchOptimizersCommand `cmd:"" help:"Rank optimizers on the built-in zoo's public tasks and on synthetic problems."`
 }
 

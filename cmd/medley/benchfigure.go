@@ -86,8 +86,8 @@ func (r *benchResult) figure(family string) ([]byte, error) {
 	return r.sheet(title, panels)
 }
 
-// panel is one plot; the default is drawn last, on top.
-func (r *benchResult) panel(c benchCell, title, x string, curve func(benchRow) []float64) (*plot.Plot, error) {
+// newPanel is an empty plot in the style of the figures.
+func newPanel(title, x string) *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = nil
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, ""
@@ -97,6 +97,12 @@ func (r *benchResult) panel(c benchCell, title, x string, curve func(benchRow) [
 		a.Label.TextStyle.Color, a.Tick.Label.Color, a.Color = figureInk, figureInk, figureInk
 		a.LineStyle.Width, a.Padding = 0.8, 2
 	}
+	return p
+}
+
+// panel is one plot; the default is drawn last, on top.
+func (r *benchResult) panel(c benchCell, title, x string, curve func(benchRow) []float64) (*plot.Plot, error) {
+	p := newPanel(title, x)
 	grid := plotter.NewGrid()
 	grid.Vertical.Width, grid.Horizontal = 0, draw.LineStyle{Color: figureRule, Width: 0.6}
 	p.Add(grid)
@@ -157,13 +163,25 @@ func decades(low, high float64) []plot.Tick {
 	return all
 }
 
-// sheet puts panels in a row, under a title and over a legend.
+// figureSheet is a row of panels under a title and over a legend.
+type figureSheet struct {
+	title         string
+	names         []string                                   // of the legend
+	swatch        func(c draw.Canvas, i int, x, y vg.Length) // draws name i's mark, 26 points wide
+	width, height vg.Length                                  // of a panel
+}
+
+// sheet shows the contenders' curves.
 func (r *benchResult) sheet(title string, panels []*plot.Plot) ([]byte, error) {
-	width := vg.Length(panelWidth*len(panels) + 2*figureMargin)
+	return figureSheet{title, r.order, func(c draw.Canvas, i int, x, y vg.Length) { c.StrokeLine2(stroke(i), x, y, x+26, y) }, panelWidth, panelHeight}.svg(panels)
+}
+
+func (s figureSheet) svg(panels []*plot.Plot) ([]byte, error) {
+	width := s.width*vg.Length(len(panels)) + 2*figureMargin
 	style := figureText(11)
 	var places []vg.Point // of the legend's entries, from the foot
 	x, lines := vg.Length(figureMargin), 1
-	for _, name := range r.order {
+	for _, name := range s.names {
 		need := 32 + style.Width(name) + 20
 		if x+need > width {
 			x, lines = figureMargin, lines+1
@@ -172,15 +190,15 @@ func (r *benchResult) sheet(title string, panels []*plot.Plot) ([]byte, error) {
 		x += need
 	}
 	legend := vg.Length(legendHeight * lines)
-	height := panelHeight + titleHeight + legend + 2*figureMargin
+	height := s.height + titleHeight + legend + 2*figureMargin
 	svg := vgsvg.New(width, height)
 	all := draw.New(svg)
 	all.SetColor(color.White)
 	all.Fill(all.Rectangle.Path())
-	all.FillText(figureText(14), vg.Point{X: figureMargin, Y: height - titleHeight}, title)
-	for i, name := range r.order {
+	all.FillText(figureText(14), vg.Point{X: figureMargin, Y: height - titleHeight}, s.title)
+	for i, name := range s.names {
 		y := figureMargin + vg.Length(lines)*legendHeight - places[i].Y*legendHeight
-		all.StrokeLine2(stroke(i), places[i].X, y+4, places[i].X+26, y+4)
+		s.swatch(all, i, places[i].X, y+4)
 		all.FillText(style, vg.Point{X: places[i].X + 32, Y: y}, name)
 	}
 	area := draw.Crop(all, figureMargin, -figureMargin, figureMargin+legend, -titleHeight-8)

@@ -68,7 +68,7 @@ func (c *benchOptimizersCommand) openSuite(a *app) (*suite, error) {
 	}
 	s := &suite{method: lora.Method(c.Method), objective: objective, leaveOneOut: c.LeaveOneOut, families: c.Family, close: func() { os.RemoveAll(dir) }}
 	if err = zoo.Extract(dir); err == nil {
-		s.modules, err = modulesFlag{Modules: []string{filepath.Join(dir, "modules", "*")}}.find()
+		s.modules, err = modulesFlag{Modules: []string{filepath.Join(dir, "modules", "*")}}.find(a)
 	}
 	if err == nil {
 		s.base, err = openBase(a, filepath.Join(dir, "base"), c.backendFlag)

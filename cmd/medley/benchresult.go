@@ -276,15 +276,9 @@ func (r *benchResult) print(a *app) {
 }
 
 func (c benchCell) render(w io.Writer) {
-	anys := func(texts []string) (all []any) {
-		for _, t := range texts {
-			all = append(all, t)
-		}
-		return all
-	}
-	t := newTable(w, anys(c.heading())...)
+	t := newTable(w, cells(c.heading())...)
 	for _, row := range c.Rows {
-		t.AppendRow(anys(c.cells(row)))
+		t.AppendRow(cells(c.cells(row)))
 	}
 	t.Render()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/pyrandom"
 	"github.com/medley-lora/medley/shared/task"
@@ -42,7 +43,7 @@ type searchFlags struct {
 }
 
 type composeCommand struct {
-	Base     string `required:"" placeholder:"DIR" help:"Base model: a folder in Hugging Face's layout."`
+	Base     string `required:"" placeholder:"DIR" help:"Base model: a folder in Hugging Face's layout, or ORG/NAME on the Hub; with --server, its name there."`
 	Examples string `required:"" placeholder:"FILE" help:"A few examples of the new task: JSON lines of {\"input\", \"output\"}."`
 	Out      string `required:"" placeholder:"DIR" help:"Folder for the composed adapter, in PEFT's layout."`
 	modulesFlag
@@ -55,10 +56,14 @@ type composeCommand struct {
 	Report     string `placeholder:"FILE" help:"Write a report: one self-contained HTML page."`
 	Trace      string `placeholder:"FILE" help:"Record every evaluation; a trace cut off by a kill or Ctrl-C is resumed."`
 	JSON       bool   `help:"Print the result as one JSON object."`
+	serverFlags
 }
 
 func (c *composeCommand) Run(a *app) error {
-	job, modules, err := c.job()
+	if c.Server != "" {
+		return c.onServer(a)
+	}
+	job, modules, err := c.job(a)
 	if err != nil {
 		return err
 	}
@@ -80,7 +85,13 @@ func (c *composeCommand) Run(a *app) error {
 	}
 	defer base.close()
 	s := &composing{app: a, flags: c.searchFlags, base: base, job: job, modules: modules, optimizer: proposer}
-	s.baseDigest = sync.OnceValues(func() (string, error) { return digestOf(c.Base) })
+	s.baseDigest = sync.OnceValues(func() (string, error) {
+		dir, err := a.place("--base", c.Base, hub.Base)
+		if err != nil {
+			return "", err
+		}
+		return digestOf(dir)
+	})
 	labels := func(names []string) (map[string]string, error) { return c.labels(s, names, opened) }
 	result, err := s.search(labels, c.Trace)
 	if err != nil {
@@ -92,8 +103,8 @@ func (c *composeCommand) Run(a *app) error {
 }
 
 // job reads and checks everything that the flags name before the model is loaded.
-func (c *composeCommand) job() (compose.Job, []module, error) {
-	modules, err := c.findSome()
+func (c *composeCommand) job(a *app) (compose.Job, []module, error) {
+	modules, err := c.listSome()
 	if err != nil {
 		return compose.Job{}, nil, err
 	}
@@ -101,6 +112,9 @@ func (c *composeCommand) job() (compose.Job, []module, error) {
 		if modules, err = sample(modules, c.Sample, c.SampleSeed); err != nil {
 			return compose.Job{}, nil, err
 		}
+	}
+	if err := a.fetch(modules); err != nil {
+		return compose.Job{}, nil, err
 	}
 	if err := checkOut(c.Out, modules); err != nil {
 		return compose.Job{}, nil, err
@@ -161,7 +175,7 @@ func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) er
 		return err
 	}
 	out.Rank = adapters.Rank(written)
-	if err := writeJSON(filepath.Join(c.Out, "composition.json"), out); err != nil {
+	if err := writeJSON(filepath.Join(c.Out, compositionName), out); err != nil {
 		return err
 	}
 	if c.Report != "" {

@@ -41,7 +41,7 @@ func (c *demoCommand) Run(a *app) error {
 		return err
 	}
 	defer remove()
-	modules, err := modulesFlag{Modules: []string{filepath.Join(dir, "modules", "*")}}.find()
+	modules, err := modulesFlag{Modules: []string{filepath.Join(dir, "modules", "*")}}.find(a)
 	if err != nil {
 		return err
 	}

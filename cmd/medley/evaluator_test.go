@@ -88,7 +88,7 @@ func (k *killing) Score(ctx context.Context, examples []task.Example, weights []
 func TestSearchSurvivesKills(t *testing.T) {
 	const kills = 20
 	p := newPlace(t)
-	all, err := modulesFlag{Modules: []string{p.module("*")}}.find()
+	all, err := modulesFlag{Modules: []string{p.module("*")}}.list()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,32 @@ func TestEvaluatorRefuses(t *testing.T) {
 	if o := medley(t, "evaluator", "--socket", newPlace(t).to("no/such/folder/s")); o.code != exitUsage || !strings.Contains(o.stderr, "socket: cannot be made") {
 		t.Errorf("%+v", o)
 	}
+	for flags, says := range map[string]string{
+		"--memory=much": `"much" is not a size`, "--memory=-1": `"-1" is not a size`, "--memory=99EB": `is not a size`,
+		"--gather=1s": "gather: 1s is outside [0, 100ms]", "--gather=-1ms": "gather: -1ms is outside", "--gather=soon": "--gather",
+	} {
+		if o := medley(t, "evaluator", "--socket", newPlace(t).to("s"), flags); o.code != exitUsage || !strings.Contains(o.stderr, says) {
+			t.Errorf("%s: %+v", flags, o)
+		}
+	}
 	if help := succeed(t, "--help").stdout; slices.Contains(strings.Fields(help), "evaluator") {
 		t.Error("the command is not hidden")
+	}
+}
+
+// The flags of an evaluator reach it.
+func TestEvaluatorFlags(t *testing.T) {
+	for flag, want := range map[string]int64{"6MB": 6_000_000, "4MiB": 4 << 20, "12345": 12345} {
+		e := newEvaluators(t, "--backend", "reference", "--memory", flag, "--gather", "0")
+		if _, err := e.Backend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := e.Health(t.Context()); err != nil || h.Stats.Memory != want {
+			t.Errorf("%s: %+v, error %v, want %d bytes", flag, h.Stats, err, want)
+		}
+	}
+	given := backendFlag{Precision: "f32"}.process("cpu", hostFlags{Memory: 7, Gather: 3 * time.Millisecond})("socket").Args
+	if got, want := strings.Join(given[1:], " "), "evaluator --socket socket --backend cpu --precision f32 --memory 7 --gather 3ms"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

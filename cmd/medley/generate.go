@@ -10,12 +10,13 @@ import (
 
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 	"github.com/medley-lora/medley/shared/lora"
 )
 
 type generateCommand struct {
-	Base    string `required:"" placeholder:"DIR" help:"Base model folder."`
-	Adapter string `placeholder:"DIR" help:"One adapter folder, at weight 1."`
+	Base    string `required:"" placeholder:"DIR" help:"Base model: a folder, or ORG/NAME on the Hub; with --server, its name there."`
+	Adapter string `placeholder:"DIR" help:"One adapter, at weight 1: a folder, or ORG/NAME on the Hub."`
 	modulesFlag
 	Weights string `placeholder:"LIST|FILE" help:"Weights of --modules, as for score."`
 	Method  string `default:"delta" help:"delta or product."`
@@ -28,13 +29,14 @@ type generateCommand struct {
 	TopP        float64 `default:"1" help:"Draw among the likeliest tokens that hold this share of the probability."`
 	Seed        uint64  `default:"42" help:"Seed of the draws."`
 	JSON        bool    `help:"Print the answers as one JSON object instead of as they come."`
+	serverFlags
 }
 
 // answerOf is one answer in the output of generate --json.
 type answerOf struct {
 	Input  string `json:"input"`
 	Output string `json:"output"`
-	Tokens int    `json:"tokens"`
+	Tokens int    `json:"tokens,omitempty"` // not told by servers
 }
 
 func (c *generateCommand) Run(a *app) error {
@@ -42,7 +44,10 @@ func (c *generateCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	modules, weights, err := c.composition()
+	if c.Server != "" {
+		return c.onServer(a, prompts)
+	}
+	modules, weights, err := c.composition(a)
 	if err != nil {
 		return err
 	}
@@ -79,8 +84,8 @@ func (c *generateCommand) Run(a *app) error {
 }
 
 // composition is the adapter, the weighted modules, or none for the bare base.
-func (c *generateCommand) composition() ([]module, []float64, error) {
-	modules, err := c.find()
+func (c *generateCommand) composition(a *app) ([]module, []float64, error) {
+	modules, err := c.find(a)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,22 +96,31 @@ func (c *generateCommand) composition() ([]module, []float64, error) {
 		return nil, nil, fault.New(fault.Invalid, "--adapter", "and --weights cannot be used together; an adapter has weight 1")
 	case c.Adapter != "":
 		c.Method = string(lora.Delta)
-		return []module{{name: "adapter", folder: c.Adapter}}, []float64{1}, nil
-	case len(modules) == 0 && c.Weights != "":
-		return nil, nil, fault.New(fault.Invalid, "--weights", "needs --modules, the folders that they weigh")
-	case len(modules) == 0:
-		return nil, nil, nil
-	case c.Weights == "":
-		return nil, nil, fault.New(fault.Invalid, "--weights", "is missing; expected one number per module")
+		folder, err := a.place("--adapter", c.Adapter, hub.Adapter)
+		return []module{{name: "adapter", folder: folder}}, []float64{1}, err
 	}
-	weights, err := readWeights(c.Weights, len(modules))
+	weights, err := c.weightsOf(len(modules))
+	return modules, weights, err
+}
+
+// weightsOf reads one weight for each of n modules.
+func (c *generateCommand) weightsOf(n int) ([]float64, error) {
+	switch {
+	case n == 0 && c.Weights != "":
+		return nil, fault.New(fault.Invalid, "--weights", "needs --modules, the folders that they weigh")
+	case n == 0:
+		return nil, nil
+	case c.Weights == "":
+		return nil, fault.New(fault.Invalid, "--weights", "is missing; expected one number per module")
+	}
+	weights, err := readWeights(c.Weights, n)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(weights) != 1 {
-		return nil, nil, fault.New(fault.Invalid, "--weights", "holds %d vectors; expected one", len(weights))
+		return nil, fault.New(fault.Invalid, "--weights", "holds %d vectors; expected one", len(weights))
 	}
-	return modules, weights[0], nil
+	return weights[0], nil
 }
 
 // Bounds on what is read as prompts.

@@ -12,13 +12,14 @@ import (
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/peft"
 )
 
 type inspectCommand struct {
-	Folders []string `arg:"" name:"folders" help:"Folders or patterns: base models, adapters; or files of weights."`
-	Base    string   `placeholder:"DIR" help:"Base model folder: also say whether the adapters fit it."`
+	Folders []string `arg:"" name:"folders" help:"Base models and adapters: folders, patterns, or ORG/NAME on the Hub; or files of weights."`
+	Base    string   `placeholder:"DIR" help:"Base model, a folder or ORG/NAME on the Hub: also say whether the adapters fit it."`
 	JSON    bool     `help:"Print the result as one JSON object."`
 }
 
@@ -54,8 +55,11 @@ type inspected struct {
 func (c *inspectCommand) Run(a *app) error {
 	var base *baseFolder
 	if c.Base != "" {
-		var err error
-		if base, err = openBaseFolder(c.Base); err != nil {
+		dir, err := a.place("--base", c.Base, hub.Base)
+		if err != nil {
+			return err
+		}
+		if base, err = openBaseFolder(dir); err != nil {
 			return fault.In("--base "+c.Base, err)
 		}
 		defer base.Store.Close()
@@ -69,7 +73,7 @@ func (c *inspectCommand) Run(a *app) error {
 			shown.end()
 			return err
 		}
-		x := inspect(path, base)
+		x := a.inspect(path, base)
 		if !x.Accepted {
 			refused++
 		}
@@ -106,8 +110,13 @@ func expand(paths []string) []string {
 }
 
 // inspect never fails: what is wrong becomes the reason of a refusal.
-func inspect(path string, base *baseFolder) inspected {
-	x := inspected{Path: path, Kind: kindUnknown}
+func (a *app) inspect(typed string, base *baseFolder) inspected {
+	x := inspected{Path: typed, Kind: kindUnknown}
+	path, err := a.place("", typed, hub.Any)
+	if err != nil {
+		x.Reason = err.Error()
+		return x
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
@@ -154,7 +163,7 @@ func (x *inspected) lookAtBase(path string) error {
 		return err
 	}
 	defer b.Store.Close()
-	x.Parameters, x.Bytes = sizeOf(b.Store)
+	x.Parameters, x.Bytes = b.Store.Size()
 	x.Base = &inspectedBase{
 		Family: b.Config.ModelType, Encoder: b.Config.EncoderLayers, Decoder: b.Config.DecoderLayers, Width: b.Config.Width,
 		Heads: b.Config.Heads, Vocabulary: b.Config.VocabSize, Types: typesOf(b.Store), Tokenizer: b.Tokenizer.VocabSize(),
@@ -272,7 +281,7 @@ func (x *inspected) lookAtWeights(path string) error {
 		return err
 	}
 	defer store.Close()
-	x.Parameters, x.Bytes = sizeOf(store)
+	x.Parameters, x.Bytes = store.Size()
 	x.Weights = &inspectedWeights{Tensors: len(store.Names()), Types: typesOf(store)}
 	x.Digest, err = store.Digest()
 	return err

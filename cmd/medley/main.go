@@ -23,13 +23,17 @@ type commands struct {
 	Generate  generateCommand  `cmd:"" help:"Answer prompts with the base, one module or a composition."`
 	Merge     mergeCommand     `cmd:"" help:"Merge modules with given weights, to an adapter or into the base."`
 	Inspect   inspectCommand   `cmd:"" help:"Say what a folder is, and what of it would be refused and why."`
+	Pull      pullCommand      `cmd:"" help:"Fetch models and adapters from the Hugging Face Hub, into the cache shared with Python."`
+	Push      pushCommand      `cmd:"" help:"Publish a composed adapter on the Hub, with a model card; private by default."`
 	Doctor    doctorCommand    `cmd:"" help:"Test and measure the backends of this machine."`
 	Demo      demoCommand      `cmd:"" help:"Compose for the unseen tasks of the built-in zoo."`
 	Bench     benchCommand     `cmd:"" help:"Rank optimizers on the built-in zoo's public tasks and on synthetic problems."`
 	Plugin    pluginCommand    `cmd:"" help:"Hold a plugin to the interface and the contract, and say what to change."`
 	Serve     serveCommand     `cmd:"" help:"Run the platform on this machine: API, jobs, evaluator."`
 	Token     tokenCommand     `cmd:"" help:"Access tokens."`
-	Evaluator evaluatorCommand `cmd:"" hidden:""`
+	Gateway   gatewayCommand   `cmd:"" help:"Answer the API, as a part of a cluster."`
+	Worker    workerCommand    `cmd:"" help:"Run compositions, as a part of a cluster."`
+	Evaluator evaluatorCommand `cmd:"" help:"Run models, as a part of a cluster."`
 	Sandbox   sandboxCommand   `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`

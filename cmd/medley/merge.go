@@ -9,6 +9,7 @@ import (
 	"github.com/medley-lora/medley/shared/adapters"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
+	"github.com/medley-lora/medley/shared/hub"
 	"github.com/medley-lora/medley/shared/lora"
 )
 
@@ -21,7 +22,7 @@ type mergeCommand struct {
 	Density      *float64 `placeholder:"D" help:"Share of the entries that ties, dare and magnitude_prune keep, above 0 and up to 1."`
 	MajoritySign string   `placeholder:"RULE" help:"How ties elects signs: total (by the sum of the values; the default) or frequency (by the number of modules)."`
 	Seed         uint64   `default:"42" help:"Seed of dare's random choice."`
-	Base         string   `placeholder:"DIR" help:"Base model folder: the result is checked against it."`
+	Base         string   `placeholder:"DIR" help:"Base model, a folder or ORG/NAME on the Hub: the result is checked against it."`
 	IntoBase     bool     `help:"Write a copy of the base with the update in its weights instead of an adapter."`
 	JSON         bool     `help:"Print the result as one JSON object."`
 }
@@ -41,7 +42,7 @@ type mergeOutput struct {
 }
 
 func (c *mergeCommand) Run(a *app) error {
-	modules, weights, options, err := c.read()
+	modules, weights, options, err := c.read(a)
 	if err != nil {
 		return err
 	}
@@ -51,7 +52,11 @@ func (c *mergeCommand) Run(a *app) error {
 	}
 	var base *baseFolder
 	if c.Base != "" {
-		if base, err = openBaseFolder(c.Base); err != nil {
+		dir, err := a.place("--base", c.Base, hub.Base)
+		if err != nil {
+			return err
+		}
+		if base, err = openBaseFolder(dir); err != nil {
 			return fault.In("--base "+c.Base, err)
 		}
 		defer base.Store.Close()
@@ -83,7 +88,7 @@ func (c *mergeCommand) Run(a *app) error {
 }
 
 // read checks everything that the flags say before a module is loaded.
-func (c *mergeCommand) read() ([]module, []float64, lora.Options, error) {
+func (c *mergeCommand) read(a *app) ([]module, []float64, lora.Options, error) {
 	options := lora.Options{Rank: c.Rank, MajoritySign: c.MajoritySign, Seed: c.Seed}
 	refuse := func(err error) ([]module, []float64, lora.Options, error) { return nil, nil, options, err }
 	if _, err := lora.ParseMethod(c.Method); err != nil {
@@ -94,7 +99,7 @@ func (c *mergeCommand) read() ([]module, []float64, lora.Options, error) {
 			return refuse(fault.New(fault.Invalid, "--density", "is 0; expected a number above 0 and up to 1"))
 		}
 	}
-	modules, err := c.findSome()
+	modules, err := c.findSome(a)
 	if err != nil {
 		return refuse(err)
 	}

@@ -44,7 +44,7 @@ func (c *mergeCommand) mergeIntoBase(a *app, out *mergeOutput, base *baseFolder,
 	out.Difference = compose.NewDifference(total)
 	out.Layers = len(update.Layers)
 	out.Rank = adapters.Rank(update)
-	out.Model, err = writeModel(a, c.Out, c.Base, base.Store, update)
+	out.Model, err = writeModel(a, c.Out, base.dir, base.Store, update)
 	return fault.In("--out "+c.Out, err)
 }
 
@@ -127,7 +127,7 @@ func readBack(dir string, base *checkpoint.Store, update *lora.Adapter) (*merged
 	}
 	defer written.Close()
 	merged := &mergedModel{}
-	merged.Parameters, merged.Bytes = sizeOf(written)
+	merged.Parameters, merged.Bytes = written.Size()
 	lost, whole := 0.0, 0.0 // squares
 	types := map[string]bool{}
 	for i := range update.Layers {

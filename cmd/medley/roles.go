@@ -116,6 +116,23 @@ func (f stateFlags) open(ctx context.Context, shared bool) (s *state, err error)
 	return s, nil
 }
 
+// openBlobs opens the blobs alone.
+func (f stateFlags) openBlobs(ctx context.Context) (*state, error) {
+	if f.Blobs == "" {
+		return nil, fault.New(fault.Invalid, "--blobs", "is missing: modules come from there")
+	}
+	dir, err := f.folder()
+	if err != nil {
+		return nil, err
+	}
+	s := &state{dir: dir}
+	if s.blobs, err = blob.Open(ctx, f.Blobs); err != nil {
+		return nil, inFlag("--blobs", err)
+	}
+	s.close = append(s.close, s.blobs.Close)
+	return s, nil
+}
+
 // inFlag says which flag an error is about, with what a package keeps for logs: whoever starts a server may know it.
 func inFlag(flag string, err error) error {
 	if cause := errors.Unwrap(err); cause != nil {
@@ -141,19 +158,25 @@ func (s *state) library() (*archive.Library, error) {
 	return archive.NewLibrary(s.blobs, filepath.Join(s.dir, "modules"), libraryBytes)
 }
 
-// keys opens the keys that sign tokens.
-func (s *state) keys() (*auth.KeySet, error) {
-	return auth.OpenKeySet(filepath.Join(s.dir, keysFolder), nil)
+// keysFlag says where the keys that sign tokens lie.
+type keysFlag struct {
+	Keys string `placeholder:"DIR" help:"Folder of the keys that sign tokens; the gateways of a cluster share it (default: keys in --data)."`
 }
 
-const keysFolder = "keys"
+func (f keysFlag) keysFolder(data string) string {
+	if f.Keys != "" {
+		return f.Keys
+	}
+	return filepath.Join(data, "keys")
+}
 
 // gatewayFlags are those of who answers the API.
 type gatewayFlags struct {
-	Listen           string        `default:"127.0.0.1:8080" help:"Address to listen on. Beyond the loopback interface only if you name it, and then better with TLS."`
-	TLSCert          string        `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, for https."`
-	TLSKey           string        `name:"tls-key" placeholder:"FILE" help:"Its private key."`
-	Origin           []string      `placeholder:"URL" help:"Origin of pages elsewhere that may call the API; may be repeated."`
+	Listen  string   `default:"127.0.0.1:8080" help:"Address to listen on. Beyond the loopback interface only if you name it, and then better with TLS."`
+	TLSCert string   `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, for https."`
+	TLSKey  string   `name:"tls-key" placeholder:"FILE" help:"Its private key."`
+	Origin  []string `placeholder:"URL" help:"Origin of pages elsewhere that may call the API; may be repeated."`
+	keysFlag
 	Issuer           string        `default:"medley" help:"Who tokens say that they are from and for; the same on all gateways of a cluster."`
 	ExternalIssuers  string        `placeholder:"FILE" help:"Other issuers whose tokens are good, as JSON; see docs/tokens.md."`
 	QuotaJobs        int64         `placeholder:"N" help:"Compositions that a principal may start in a day (default: no limit)."`
@@ -177,9 +200,9 @@ func (f gatewayFlags) check() error {
 
 // platform is what the gateway stands in front of.
 func (f gatewayFlags) platform(s *state, m compute.Models, log *slog.Logger) (*platform.Platform, error) {
-	keys, err := s.keys()
+	keys, err := auth.OpenKeySet(f.keysFolder(s.dir), nil)
 	if err != nil {
-		return nil, fault.In("--data", err)
+		return nil, fault.In("--keys", err)
 	}
 	external, err := readExternalIssuers(f.ExternalIssuers)
 	if err != nil {

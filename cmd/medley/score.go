@@ -13,11 +13,12 @@ import (
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
+	"github.com/medley-lora/medley/shared/search"
 	"github.com/medley-lora/medley/shared/task"
 )
 
 type scoreCommand struct {
-	Base     string `required:"" placeholder:"DIR" help:"Base model folder."`
+	Base     string `required:"" placeholder:"DIR" help:"Base model: a folder, or ORG/NAME on the Hub; with --server, its name there."`
 	Examples string `required:"" placeholder:"FILE" help:"Examples: JSON lines of {\"input\", \"output\"}."`
 	Weights  string `required:"" placeholder:"LIST|FILE" help:"One weight per module, '0.5,-0.25,1', in the order of --modules; or a file with one JSON list a line, or one list of lists."`
 	Method   string `default:"delta" help:"delta or product."`
@@ -25,6 +26,7 @@ type scoreCommand struct {
 	objectiveFlag
 	backendFlag
 	JSON bool `help:"Print the result as one JSON object."`
+	serverFlags
 }
 
 // scoreOutput is what score prints with --json.
@@ -62,7 +64,10 @@ type exampleOf struct {
 }
 
 func (c *scoreCommand) Run(a *app) error {
-	modules, err := c.find()
+	if c.Server != "" {
+		return c.onServer(a)
+	}
+	modules, err := c.find(a)
 	if err != nil {
 		return err
 	}
@@ -122,7 +127,13 @@ func (c *scoreCommand) score(a *app, f backendFlag, objective task.Objective, ex
 	if err != nil {
 		return nil, err
 	}
-	out := &scoreOutput{Scores: make([]scoreOf, len(scores)), Modules: names(modules), Backend: base.backend, Precision: f.Precision}
+	out := &scoreOutput{Modules: names(modules), Backend: base.backend, Precision: f.Precision}
+	out.add(scores, tokens, weights, objective)
+	return out, nil
+}
+
+// add takes the scores of examples with that many target tokens each.
+func (o *scoreOutput) add(scores []search.Score, tokens []int, weights [][]float64, objective task.Objective) {
 	for i, s := range scores {
 		one := scoreOf{Weights: weights[i], Loss: compose.Finite(s.Loss), Objective: compose.Finite(objective.Value(s.Examples, tokens, weights[i]))}
 		rest := s.LogProbs
@@ -134,9 +145,8 @@ func (c *scoreCommand) score(a *app, f backendFlag, objective task.Objective, ex
 			rest = rest[tokens[j]:]
 			one.Examples = append(one.Examples, x)
 		}
-		out.Scores[i] = one
+		o.Scores = append(o.Scores, one)
 	}
-	return out, nil
 }
 
 func (o *scoreOutput) print(a *app) {

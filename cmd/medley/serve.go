@@ -16,13 +16,9 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/medley-lora/medley/edge/auth"
-	"github.com/medley-lora/medley/edge/compute"
 	"github.com/medley-lora/medley/edge/gateway"
 	"github.com/medley-lora/medley/edge/platform"
-	"github.com/medley-lora/medley/gpu/probe"
-	"github.com/medley-lora/medley/gpu/service"
 	"github.com/medley-lora/medley/shared/fault"
-	"github.com/medley-lora/medley/shared/zoo"
 )
 
 type serveCommand struct {
@@ -37,12 +33,6 @@ type serveCommand struct {
 func (*serveCommand) Help() string {
 	return "Gateway, worker, evaluator, database and Redis, all on this machine. The first start makes keys and prints a token for " +
 		"everything, good for a day; medley token create makes others."
-}
-
-// baseFlags say which bases are served.
-type baseFlags struct {
-	Base map[string]string `placeholder:"NAME=DIR" mapsep:"none" help:"A base model to serve and its name; may be repeated. Default: the built-in zoo."`
-	backendFlag
 }
 
 // logFlags say what is logged.
@@ -60,8 +50,10 @@ func (f logFlags) logger(a *app) *slog.Logger {
 }
 
 func (c *serveCommand) Run(a *app) error {
-	if err := errors.Join(c.gatewayFlags.check(), c.workerFlags.check()); err != nil {
-		return err
+	for _, check := range []func() error{c.gatewayFlags.check, c.workerFlags.check, c.hostFlags.check} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	dir, err := c.folder()
 	if err != nil {
@@ -72,22 +64,26 @@ func (c *serveCommand) Run(a *app) error {
 		return err
 	}
 	defer unlock()
-	listener, err := c.listen()
+	listener, err := listen(c.Listen)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	first := !isFolder(filepath.Join(dir, keysFolder))
+	first := !isFolder(c.keysFolder(dir))
 	s, err := c.open(a.ctx, false)
 	if err != nil {
 		return err
 	}
 	defer s.end()
 	log := c.logger(a)
-	models, err := c.baseFlags.evaluate(a, s, log)
+	relay, warm, err := c.relay(a, s, log)
 	if err != nil {
 		return err
 	}
+	if err := warm(a.ctx); err != nil {
+		return err
+	}
+	models := &models{evaluators: []evaluator{relay}, precision: c.backendFlag.Precision}
 	p, err := c.platform(s, models, log)
 	if err != nil {
 		return err
@@ -96,7 +92,7 @@ func (c *serveCommand) Run(a *app) error {
 		return err
 	}
 	if len(c.Base) == 0 {
-		if err := importZoo(a.ctx, p, filepath.Join(dir, "zoo")); err != nil {
+		if err := importZoo(a.ctx, p, filepath.Join(dir, zooFolder)); err != nil {
 			return err
 		}
 	}
@@ -144,16 +140,10 @@ func lockFolder(dir string) (unlock func(), err error) {
 	return func() { lock.Unlock() }, nil //nolint:errcheck // it ends with the process
 }
 
-// listen opens the address.
-func (f gatewayFlags) listen() (net.Listener, error) {
-	if _, _, err := net.SplitHostPort(f.Listen); err != nil {
-		return nil, fault.New(fault.Invalid, "--listen", "%q is no address; expected HOST:PORT", f.Listen)
-	}
-	listener, err := net.Listen("tcp", f.Listen)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "--listen", "%s cannot be listened on: %v", f.Listen, innermost(err))
-	}
-	return listener, nil
+// isLoopback says whether nobody but this machine reaches a host.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // innermost is the error without what the layers above it repeat.
@@ -211,44 +201,6 @@ func (f gatewayFlags) sayWhere(a *app, listener net.Listener) {
 		a.note("warning: %s can be reached from other machines, and what is said to it can be read on the way: see --tls-cert", address)
 	}
 	fmt.Fprintf(a.stdout, "Listening on %s://%s (API: /docs)\n", scheme, address)
-}
-
-// evaluate starts an evaluator on this machine for the bases of the flags.
-func (f baseFlags) evaluate(a *app, s *state, log *slog.Logger) (compute.Models, error) {
-	folders := f.Base
-	if len(folders) == 0 {
-		dir := filepath.Join(s.dir, "zoo")
-		if err := zoo.Extract(dir); err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, "--data", "the zoo cannot be written: %v", errorWithoutPath(err))
-		}
-		folders = map[string]string{"zoo": filepath.Join(dir, "base")}
-	}
-	bases, err := openServedBases(a, folders)
-	if err != nil {
-		return nil, err
-	}
-	library, err := s.library()
-	if err != nil {
-		return nil, err
-	}
-	candidates, err := f.candidates(a)
-	if err != nil {
-		return nil, err
-	}
-	choice, err := probe.Choose(a.ctx, f.Backend, candidates, false)
-	if err != nil {
-		return nil, err
-	}
-	a.note("Backend %s.", choice.Reason)
-	f.Backend = choice.Name
-	supervisor := service.NewSupervisor(service.SupervisorOptions{
-		Command: f.evaluator,
-		Died: func(d service.Death) {
-			log.Warn("the evaluator died and is started again", "status", d.Status, "stderr", d.Stderr)
-		},
-	})
-	s.close = append(s.close, supervisor.Close)
-	return &models{supervisor: supervisor, library: library, bases: bases, precision: f.Precision}, nil
 }
 
 // importZoo makes the built-in modules everyone's.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/medley-lora/medley/edge/auth"
@@ -14,7 +13,8 @@ type tokenCommand struct {
 }
 
 type tokenCreateCommand struct {
-	Data    string        `placeholder:"DIR" help:"The server's folder (default: ${data})."`
+	Data string `placeholder:"DIR" help:"The server's folder (default: ${data})."`
+	keysFlag
 	Scopes  []string      `default:"admin" help:"What the token allows: ${scopes}."`
 	TTL     time.Duration `name:"ttl" default:"1h" help:"How long it is good for, at most 24h."`
 	Subject string        `default:"admin" help:"Whom it is for: whoever has it sees the objects of this name."`
@@ -26,13 +26,13 @@ func (c *tokenCreateCommand) Run(a *app) error {
 	if dir == "" {
 		dir = defaultData()
 	}
-	folder := filepath.Join(dir, keysFolder)
+	folder := c.keysFolder(dir)
 	if !isFolder(folder) {
-		return fault.New(fault.Invalid, "--data", "%s holds no keys; medley serve makes them at its first start", dir)
+		return fault.New(fault.Invalid, "--data", "there are no keys in %s; medley serve makes them at its first start", folder)
 	}
 	keys, err := auth.OpenKeySet(folder, nil)
 	if err != nil {
-		return fault.In("--data", err)
+		return fault.In("--keys", err)
 	}
 	authority, err := auth.New(auth.Options{Issuer: c.Issuer, Keys: keys, Revocations: auth.NoRevocations{}})
 	if err != nil {

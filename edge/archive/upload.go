@@ -105,6 +105,28 @@ func receiveArchive(folder string, content io.Reader, limits Limits) error {
 	return os.Remove(path)
 }
 
+// Unpack reads an archive and puts its two files into folder, which is made when it is missing, in place of those that are there: both or
+// neither.
+func Unpack(r io.Reader, folder string, limits Limits) error {
+	if err := os.MkdirAll(folder, 0o777); err != nil {
+		return failed(err, "making the folder")
+	}
+	working, err := os.MkdirTemp(folder, unpacking)
+	if err != nil {
+		return failed(err, "unpacking")
+	}
+	defer os.RemoveAll(working)
+	if err := receiveArchive(working, r, limits); err != nil {
+		return err
+	}
+	for _, name := range order {
+		if err := os.Rename(filepath.Join(working, name), filepath.Join(folder, name)); err != nil {
+			return failed(err, "unpacking")
+		}
+	}
+	return nil
+}
+
 func unpackFile(path, folder string, limits Limits) error {
 	file, err := os.Open(path)
 	if err != nil {

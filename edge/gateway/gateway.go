@@ -43,7 +43,7 @@ type Options struct {
 	Closing    context.Context // when it ends, so do event streams, which would otherwise hold up http.Server.Shutdown
 	Heartbeat  time.Duration   // between signs of life in an event stream; default 15 s
 	MaxStreams int             // event streams at once; default 10000
-	Grace      time.Duration   // for a body, and every write of an answer, to get through, beside what its size takes; default 30 s
+	Grace      time.Duration   // for a body, and every write of an answer (twice that), to get through, beside what its size takes; default 30 s
 }
 
 // gateway implements api.StrictServerInterface.
@@ -87,8 +87,10 @@ func New(o Options) (*echo.Echo, error) {
 	}
 	e.Use(g.authorize, g.limit, g.check, conditional)
 	api.RegisterHandlers(e, api.NewStrictHandler(g, nil))
+	concreteFirst(e, operations)
 	if o.Page != nil {
 		e.GET("/*", g.page)
+		e.HEAD("/*", g.page)
 	}
 	return e, g.serveSpec(e, spec)
 }
@@ -97,6 +99,9 @@ func New(o Options) (*echo.Echo, error) {
 func (g *gateway) page(c echo.Context) error {
 	path := c.Request().URL.Path
 	if strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/.well-known/") {
+		if c.Request().Method == http.MethodHead {
+			return echo.ErrMethodNotAllowed // as without a page
+		}
 		return echo.ErrNotFound
 	}
 	h := c.Response().Header()

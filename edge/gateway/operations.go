@@ -3,10 +3,12 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/labstack/echo/v4"
 
 	"github.com/medley-lora/medley/edge"
 )
@@ -104,6 +106,35 @@ func newOperation(method, path string, item *openapi3.PathItem, o *openapi3.Oper
 		}
 	}
 	return op, nil
+}
+
+// concreteFirst adds the routes that keep a path without parameters from being taken for one with them: the specification of OpenAPI has
+// /v1/plugins/validate match before /v1/plugins/{plugin}, whatever the method, and Echo's router goes on to the latter.
+func concreteFirst(e *echo.Echo, all []Operation) {
+	for _, concrete := range all {
+		if strings.Contains(concrete.Path, ":") {
+			continue
+		}
+		allowed := methodsOf(all, concrete.Path)
+		for _, other := range all {
+			if parent, _, ok := strings.Cut(other.Path, "/:"); ok && path.Dir(concrete.Path) == parent && path.Dir(other.Path) == parent &&
+				!slices.Contains(allowed, other.Method) {
+				e.Add(other.Method, concrete.Path, func(c echo.Context) error {
+					c.Response().Header().Set(echo.HeaderAllow, strings.Join(allowed, ", "))
+					return echo.ErrMethodNotAllowed
+				})
+			}
+		}
+	}
+}
+
+func methodsOf(all []Operation, path string) (methods []string) {
+	for _, op := range all {
+		if op.Path == path {
+			methods = append(methods, op.Method)
+		}
+	}
+	return methods
 }
 
 // publicSpec is the specification as it is served: in JSON, without what only the generator of the Go code reads.

@@ -86,8 +86,9 @@ type pacedWriter struct {
 	pacer
 }
 
+// extend gives a grace more than its own, for net/http may first wait for the rest of a body that nobody has read.
 func (p *pacedWriter) extend(bytes int) {
-	_ = p.controller.SetWriteDeadline(time.Now().Add(p.allowance(int64(bytes))))
+	_ = p.controller.SetWriteDeadline(time.Now().Add(p.grace + p.allowance(int64(bytes))))
 }
 
 func (p *pacedWriter) WriteHeader(status int) {

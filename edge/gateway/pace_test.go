@@ -15,7 +15,7 @@ import (
 	"github.com/medley-lora/medley/shared/search"
 )
 
-const shortGrace = 300 * time.Millisecond
+const shortGrace = 700 * time.Millisecond
 
 // dial opens a connection that ends with the test.
 func (s *server) dial() (net.Conn, *bufio.Reader) {

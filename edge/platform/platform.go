@@ -120,7 +120,7 @@ func New(o Options) (*Platform, error) {
 	return p, err
 }
 
-// Close ends what runs in the background. The store, the blobs and Redis stay open.
+// Close ends what runs in the background, after the last request. The store, the blobs and Redis stay open. Closing twice does nothing.
 func (p *Platform) Close() {
 	p.progress.Close()
 	p.pool.close()

@@ -147,10 +147,13 @@ func closeModel(m *pooled) {
 }
 
 func (p *pool) close() {
-	close(p.stop)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
 	p.closed = true
+	close(p.stop)
 	p.trim(time.Now().Add(time.Hour), 0)
 }
 

@@ -25,6 +25,8 @@ type Options struct {
 	// MaxSource and MaxTarget are the most tokens of an input and of an output, the end token included; longer ones are cut
 	// with a warning. Defaults 2048 and 256, as LoraHub's.
 	MaxSource, MaxTarget int
+	// Admit, if set, is asked before a base of so many parameters is loaded; an error of its is Open's.
+	Admit func(parameters int64) error
 }
 
 func (o Options) withDefaults() Options {
@@ -78,6 +80,13 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 	f, err := OpenFolderFS(fsys)
 	if err != nil {
 		return nil, err
+	}
+	if opt.Admit != nil {
+		parameters, _ := f.Store.Size()
+		if err := opt.Admit(parameters); err != nil {
+			f.Store.Close()
+			return nil, err
+		}
 	}
 	model, err := t5.Load(f.Config, weights{ctx, f.Store}, b)
 	if err != nil {
@@ -162,6 +171,20 @@ func (e *Engine) RemoveModule(number int) {
 	defer e.mu.Unlock()
 	e.registered[number].free()
 	e.unused, e.current = append(e.unused, number), nil
+}
+
+// Bytes is the memory that the backend holds for the base, its modules apart.
+func (e *Engine) Bytes() int64 { return e.model.Bytes() }
+
+// ModuleBytes is the memory that the backend holds for a module.
+func (e *Engine) ModuleBytes(number int) int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var n int64
+	for _, f := range e.registered[number].factors {
+		n += f.Bytes()
+	}
+	return n
 }
 
 // snapshot returns the modules as they stand. It costs nothing unless one came or went.

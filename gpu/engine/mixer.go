@@ -16,28 +16,67 @@ import (
 type Mixer struct {
 	engine  *Engine
 	names   []string
-	load    func(name string) (*lora.Adapter, error)
+	modules Modules
 	product bool
 
 	mu      sync.Mutex
 	numbers map[int]int   // engine's number of each module read so far
-	first   *lora.Adapter // without its numbers, for product's rules
+	first   *lora.Adapter // its Shape, for product's rules
+}
+
+// Modules gives mixers their modules in an engine. It is safe for concurrent use.
+type Modules interface {
+	// Acquire returns the number of a module, which stays the module's until Release, and its Shape.
+	Acquire(name string) (number int, shape *lora.Adapter, err error)
+	Release(name string, number int)
 }
 
 // NewMixer makes a mixer for the composition method lora.Delta or lora.Product; the other methods are static merges and are refused.
 func NewMixer(e *Engine, method lora.Method, names []string, load func(name string) (*lora.Adapter, error)) (*Mixer, error) {
+	return NewMixerOf(e, method, names, ownModules{e, load})
+}
+
+// NewMixerOf is NewMixer for modules that others may use too.
+func NewMixerOf(e *Engine, method lora.Method, names []string, modules Modules) (*Mixer, error) {
 	if method != lora.Delta && method != lora.Product {
 		return nil, fault.New(fault.Unsupported, "method", "%q is a static merge; a search composes by %q or %q (medley merge makes static merges)", method, lora.Delta, lora.Product)
 	}
-	return &Mixer{engine: e, names: names, load: load, product: method == lora.Product, numbers: map[int]int{}}, nil
+	return &Mixer{engine: e, names: names, modules: modules, product: method == lora.Product, numbers: map[int]int{}}, nil
+}
+
+// ownModules are one mixer's alone.
+type ownModules struct {
+	engine *Engine
+	load   func(name string) (*lora.Adapter, error)
+}
+
+func (o ownModules) Acquire(name string) (int, *lora.Adapter, error) {
+	a, err := o.load(name)
+	if err != nil {
+		return 0, nil, err
+	}
+	number, err := o.engine.AddModule(a)
+	return number, Shape(a), err
+}
+
+func (o ownModules) Release(_ string, number int) { o.engine.RemoveModule(number) }
+
+// Shape is an adapter without its numbers.
+func Shape(a *lora.Adapter) *lora.Adapter {
+	shape := &lora.Adapter{Name: a.Name}
+	for _, l := range a.Layers {
+		l.A, l.B = nil, nil
+		shape.Layers = append(shape.Layers, l)
+	}
+	return shape
 }
 
 // Close gives the modules' memory back; it never fails. The mixer is of no use afterwards.
 func (m *Mixer) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, number := range m.numbers {
-		m.engine.RemoveModule(number)
+	for i, number := range m.numbers {
+		m.modules.Release(m.names[i], number)
 	}
 	m.numbers = map[int]int{}
 	return nil
@@ -76,18 +115,15 @@ func (m *Mixer) number(i int) (int, error) {
 	if n, ok := m.numbers[i]; ok {
 		return n, nil
 	}
-	a, err := m.load(m.names[i])
+	n, shape, err := m.modules.Acquire(m.names[i])
 	if err != nil {
 		return 0, err
 	}
 	if m.product {
-		if err := m.suits(a); err != nil {
+		if err := m.suits(shape); err != nil {
+			m.modules.Release(m.names[i], n)
 			return 0, err
 		}
-	}
-	n, err := m.engine.AddModule(a)
-	if err != nil {
-		return 0, err
 	}
 	m.numbers[i] = n
 	return n, nil
@@ -96,11 +132,7 @@ func (m *Mixer) number(i int) (int, error) {
 // suits holds the modules of a product to one shape, as its definition needs.
 func (m *Mixer) suits(a *lora.Adapter) error {
 	if m.first == nil {
-		m.first = &lora.Adapter{Name: a.Name}
-		for _, l := range a.Layers {
-			l.A, l.B = nil, nil
-			m.first.Layers = append(m.first.Layers, l)
-		}
+		m.first = a
 		return nil
 	}
 	refuse := func(what string) error {
@@ -141,15 +173,24 @@ func (m *Mixer) Count(_ context.Context, examples []task.Example) (tokens []int,
 
 // Score scores weight vectors on examples in one batch; objectives are left zero.
 func (m *Mixer) Score(ctx context.Context, examples []task.Example, weights [][]float64) ([]search.Score, error) {
-	compositions := make([]Composition, len(weights))
+	q, err := m.ScoreRequest(examples, weights)
+	if err != nil {
+		return nil, err
+	}
+	return m.engine.Score(ctx, q.Examples, q.Compositions)
+}
+
+// ScoreRequest is what Score asks of the engine. The modules in it stay until Close.
+func (m *Mixer) ScoreRequest(examples []task.Example, weights [][]float64) (ScoreRequest, error) {
+	q := ScoreRequest{Compositions: make([]Composition, len(weights))}
 	for i, w := range weights {
 		var err error
-		if compositions[i], err = m.Composition(w); err != nil {
-			return nil, err
+		if q.Compositions[i], err = m.Composition(w); err != nil {
+			return ScoreRequest{}, err
 		}
 	}
-	encoded, _ := m.engine.Encode(examples)
-	return m.engine.Score(ctx, encoded, compositions)
+	q.Examples, _ = m.engine.Encode(examples)
+	return q, q.Check()
 }
 
 // Generate answers each input greedily under one weight vector. progress is called with the number of answers done.

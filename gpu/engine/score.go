@@ -6,7 +6,6 @@ import (
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/t5"
-	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/search"
 )
 
@@ -20,78 +19,34 @@ type Composition struct {
 // examples. Objectives are left zero: they are the caller's. A batch that does not fit the planned memory is split, which
 // changes no number.
 func (e *Engine) Score(ctx context.Context, examples []Example, compositions []Composition) ([]search.Score, error) {
-	if len(examples) == 0 {
-		return nil, fault.New(fault.Invalid, "examples", "there are none; expected at least one")
+	scores, err := e.ScoreAll(ctx, []ScoreRequest{{Examples: examples, Compositions: compositions}})
+	if err != nil {
+		return nil, err
 	}
-	scores := make([]search.Score, len(compositions))
-	units := len(compositions) * len(examples) // one unit is one example under one composition
-	for first := 0; first < units; {
-		last := e.fill(examples, first, units)
-		logProbs, err := e.run(ctx, examples, compositions, first, last)
-		if err != nil {
-			return nil, err
-		}
-		for u := first; u < last; u++ {
-			s := &scores[u/len(examples)]
-			n := len(examples[u%len(examples)].Target)
-			s.LogProbs = append(s.LogProbs, logProbs[:n]...)
-			s.Examples = append(s.Examples, meanLoss(logProbs[:n]))
-			logProbs = logProbs[n:]
-		}
-		first = last
-	}
-	for i := range scores {
-		scores[i].Loss = meanLoss(scores[i].LogProbs)
-	}
-	return scores, nil
+	return scores[0], nil
 }
 
-// fill returns the end of a run of units from first that the planned memory holds: whole compositions, so that each is composed
-// once, if it holds any; else as many units as it holds, at least one.
-func (e *Engine) fill(examples []Example, first, units int) int {
-	perSource, perTarget := e.model.ScoreBytes(e.absorbs(examples))
-	var used int64
-	whole := first
-	for u := first; u < units; u++ {
-		if u%len(examples) == 0 {
-			whole = u
-		}
-		x := examples[u%len(examples)]
-		used += perSource*int64(len(x.Source)) + perTarget*int64(len(x.Target))
-		if used > e.options.Memory && u > first {
-			if whole > first {
-				return whole
-			}
-			return u
-		}
-	}
-	return units
-}
-
-// run is one pass over the units [first, last): the log-probabilities of their targets, one after the other.
-func (e *Engine) run(ctx context.Context, examples []Example, compositions []Composition, first, last int) ([]float64, error) {
+// run is one pass over units that all absorb or all do not: the log-probabilities of their targets, one after the other.
+func (e *Engine) run(ctx context.Context, units []unit, absorb bool) ([]float64, error) {
 	var shifted t5.Packed
 	var targets []int32
-	sourceTokens, targetTokens := tokens(examples)
 	heads := e.model.Config.Heads
-	targetSegments, headSegments := segments{tokens: targetTokens}, segments{tokens: targetTokens * heads}
-	units := make([]unit, 0, last-first)
-	for u := first; u < last; u++ {
-		x, c := examples[u%len(examples)], &compositions[u/len(examples)]
-		units = append(units, unit{u % len(examples), x.Source, c})
-		shifted.Append(append([]int32{e.model.Config.StartID}, x.Target[:len(x.Target)-1]...))
-		targets = append(targets, x.Target...)
-		targetSegments.extend(c, len(shifted.IDs))
-		headSegments.extend(c, len(shifted.IDs)*heads)
+	var targetSegments, headSegments segments
+	for _, u := range units {
+		shifted.Append(append([]int32{e.model.Config.StartID}, u.target[:len(u.target)-1]...))
+		targets = append(targets, u.target...)
+		targetSegments.tokens, headSegments.tokens = u.tokens.target, u.tokens.target*heads
+		targetSegments.extend(u.composition, len(shifted.IDs))
+		headSegments.extend(u.composition, len(shifted.IDs)*heads)
 	}
 	p := e.backend.Begin(ctx)
 	defer p.End()
 	known := e.snapshot()
-	layout, onSource := e.stretches(units, sourceTokens, known)
+	layout, onSource := e.stretches(units, known)
 	encoded := e.model.Encode(p, layout...)
 	decoded := e.model.Decode(p, t5.Targets{
 		In: shifted, Source: layout[len(layout)-1].In, Encoded: encoded, Up: targetSegments.updates(known), SourceUp: onSource,
-		HeadUp: headSegments.updates(known), Absorb: e.absorbs(examples),
+		HeadUp: headSegments.updates(known), Absorb: absorb,
 	})
 	values, err := p.Read(e.model.LogProbs(p, decoded, targets))
 	if err != nil {
@@ -115,24 +70,9 @@ func meanLoss(logProbs []float64) float64 {
 	return sum / float64(len(logProbs))
 }
 
-// tokens counts those of the inputs and those of the targets.
-func tokens(examples []Example) (source, target int) {
-	for _, x := range examples {
-		source += len(x.Source)
-		target += len(x.Target)
-	}
-	return source, target
-}
-
-// absorbs decides for a whole call, however it is cut into passes.
-func (e *Engine) absorbs(examples []Example) bool {
-	source, target := tokens(examples)
-	return e.model.Absorbs(target, source, len(examples))
-}
-
 // segments collects row ranges; consecutive rows under one composition share a segment, the bare base's get none.
 type segments struct {
-	tokens int // backend.Segment.Tokens of each
+	tokens int // backend.Segment.Tokens of those to come
 	list   []backend.Segment
 	last   *Composition
 	end    int

@@ -11,22 +11,24 @@ import (
 
 // unit is one example under one composition.
 type unit struct {
-	example     int
+	example     int // units with the same source have the same number
 	source      []int32
+	target      []int32
 	composition *Composition
+	tokens      tokens // of the request
 }
 
 // stretches lays out the encoder's work so that a layer runs once for all units that cannot differ yet: those of one example whose
 // compositions agree in every module that has updated an encoder layer so far. At the end every unit has rows of its own, in order.
-// It returns the updates of those rows too. tokens is how many the call has under each composition.
-func (e *Engine) stretches(units []unit, tokens int, known *modules) (all []t5.Stretch, last t5.Updates) {
+// It returns the updates of those rows too.
+func (e *Engine) stretches(units []unit, known *modules) (all []t5.Stretch, last t5.Updates) {
 	var class []int // of each unit, among the sequences of the stretch before
 	for _, layer := range divergences(units, known.first) {
 		next, first := classes(units, known.first, layer)
 		if len(all) > 0 && len(first) == all[len(all)-1].In.Len() {
 			continue // nothing has diverged
 		}
-		all = append(all, stretch(layer, units, first, class, all, tokens, known))
+		all = append(all, stretch(layer, units, first, class, all, known))
 		class = next
 	}
 	if n := len(all); all[n-1].In.Len() < len(units) {
@@ -34,7 +36,7 @@ func (e *Engine) stretches(units []unit, tokens int, known *modules) (all []t5.S
 		for i := range everyone {
 			everyone[i] = i
 		}
-		all = append(all, stretch(e.model.Config.EncoderLayers, units, everyone, class, all, tokens, known))
+		all = append(all, stretch(e.model.Config.EncoderLayers, units, everyone, class, all, known))
 	}
 	return all, all[len(all)-1].Up
 }
@@ -71,7 +73,7 @@ func classes(units []unit, firstLayers []int, layer int) (class, first []int) {
 	for i, u := range units {
 		key := binary.AppendVarint(nil, int64(u.example))
 		if u.composition != nil {
-			key = appendTerms(key, u.composition, firstLayers, layer)
+			key = appendTerms(key, u, firstLayers, layer)
 		}
 		number, ok := seen[string(key)]
 		if !ok {
@@ -84,27 +86,31 @@ func classes(units []unit, firstLayers []int, layer int) (class, first []int) {
 	return class, first
 }
 
-// appendTerms describes what a composition does in the layers up to layer.
-func appendTerms(key []byte, c *Composition, firstLayers []int, layer int) []byte {
+// appendTerms describes what a unit's composition does in the layers up to layer, and what a backend may choose by how to do it.
+func appendTerms(key []byte, u unit, firstLayers []int, layer int) []byte {
 	before := len(key)
-	for _, t := range c.Terms {
+	for _, t := range u.composition.Terms {
 		if firstLayers[t.Module] <= layer {
 			key = binary.AppendVarint(key, int64(t.Module))
 			key = binary.LittleEndian.AppendUint32(key, math.Float32bits(t.Weight))
 		}
 	}
-	if len(key) > before && c.Product {
+	if len(key) == before {
+		return key
+	}
+	if u.composition.Product {
 		key = append(key, 'p')
 	}
-	return key
+	return binary.AppendVarint(key, int64(u.tokens.source))
 }
 
 // stretch packs one sequence for each of the units chosen. class says which sequence of the stretch before a unit was.
-func stretch(layer int, units []unit, chosen, class []int, before []t5.Stretch, tokens int, known *modules) t5.Stretch {
+func stretch(layer int, units []unit, chosen, class []int, before []t5.Stretch, known *modules) t5.Stretch {
 	s := t5.Stretch{Layer: layer}
-	rows := segments{tokens: tokens}
+	var rows segments
 	for _, i := range chosen {
 		s.In.Append(units[i].source)
+		rows.tokens = units[i].tokens.source
 		rows.extend(units[i].composition, len(s.In.IDs))
 		if len(before) > 0 {
 			from := before[len(before)-1].In.Starts

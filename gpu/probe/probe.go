@@ -126,6 +126,9 @@ func compare(ctx context.Context, name string, candidates []Candidate, all bool)
 	if taken != nil {
 		taken.report.Chosen = true
 		choice.Name, choice.Reason = taken.Name, reason(name, taken.report, rivals(subjects))
+		if name == Auto {
+			choice.Reason += refused(subjects)
+		}
 	}
 	for _, s := range subjects {
 		choice.Reports = append(choice.Reports, s.report)
@@ -213,6 +216,17 @@ func reason(name string, r Report, rivals int) string {
 		return fmt.Sprintf("%s: the self-test passed", r.Name)
 	}
 	return fmt.Sprintf("%s: the fastest that passed the self-test, %.3g GFLOP/s", r.Name, r.GFLOPS)
+}
+
+// refused says which backends cannot be used, and why, so that nobody wonders where a graphics processor has gone.
+func refused(subjects []*subject) string {
+	all := ""
+	for _, s := range subjects {
+		if !s.report.Passed {
+			all += fmt.Sprintf("; %s cannot be used: %s", s.Name, s.report.Error)
+		}
+	}
+	return all
 }
 
 func refusal(name string, candidates []Candidate, reports []Report) error {

@@ -108,6 +108,11 @@ func TestOpen(t *testing.T) {
 			if !strings.HasPrefix(choice.Reason, c.chosen) {
 				t.Errorf("reason %q does not name %s", choice.Reason, c.chosen)
 			}
+			for _, r := range choice.Reports {
+				if says := strings.Contains(choice.Reason, r.Name+" cannot be used: "+r.Error); says == r.Passed && c.ask == Auto {
+					t.Errorf("reason %q: %s passed is %v", choice.Reason, r.Name, r.Passed)
+				}
+			}
 		})
 	}
 }

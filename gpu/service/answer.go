@@ -9,22 +9,34 @@ import (
 	"github.com/medley-lora/medley/shared/wire"
 )
 
-func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) getHealth(w http.ResponseWriter, r *http.Request) error {
 	s.mu.Lock()
 	n := len(s.sessions)
 	s.mu.Unlock()
-	return reply(w, Health{Status: "ok", Sessions: n, Pace: s.pace.now()})
+	return reply(w, Health{Status: "ok", Sessions: n, State: s.opener.State(r.Context())})
+}
+
+func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
+	if err := s.opener.Ready(r.Context()); err != nil {
+		return unready{err}
+	}
+	return reply(w, readyReply{Ready: true})
 }
 
 func (s *Server) getBackend(w http.ResponseWriter, r *http.Request) error {
-	if err := s.opening.enter(r.Context()); err != nil {
+	b, err := s.opener.Backend(r.Context())
+	if err != nil {
 		return err
 	}
-	defer s.opening.leave()
-	if _, err := s.use(r.Context()); err != nil {
+	return reply(w, b)
+}
+
+func (s *Server) getBases(w http.ResponseWriter, r *http.Request) error {
+	bases, err := s.opener.Bases(r.Context())
+	if err != nil {
 		return err
 	}
-	return reply(w, s.info)
+	return reply(w, basesReply{bases})
 }
 
 func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
@@ -32,11 +44,19 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := s.host(r.Context(), q)
+	m, err := s.opener.Open(r.Context(), q)
 	if err != nil {
 		return err
 	}
-	return reply(w, openReply{ID: id, Backend: s.info})
+	if r.Context().Err() != nil { // nobody would learn the id
+		m.Close() //nolint:errcheck // the cancellation is what is told
+		return canceled(r.Context())
+	}
+	id, err := s.enlist(m)
+	if err != nil {
+		return err
+	}
+	return reply(w, openReply{ID: id, Backend: m.Backend()})
 }
 
 func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
@@ -66,7 +86,7 @@ func (s *Server) tokens(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	tokens, warnings, err := h.mixer.Count(ctx, q.Examples)
+	tokens, warnings, err := h.model.Count(ctx, q.Examples)
 	if err != nil {
 		return err
 	}
@@ -87,7 +107,7 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 	for i, w := range q.Weights {
 		weights[i] = wire.Floats(w)
 	}
-	scores, err := h.mixer.Score(ctx, q.Examples, weights)
+	scores, err := h.model.Score(ctx, q.Examples, weights)
 	if err != nil {
 		return err
 	}
@@ -111,7 +131,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 	defer leave()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := &events{lines: json.NewEncoder(w), control: http.NewResponseController(w)}
-	answers, err := h.mixer.Answer(ctx, q.Inputs, wire.Floats(q.Weights), q.Sampling.sampling(), engine.AnswerListener{
+	answers, err := h.model.Answer(ctx, q.Inputs, wire.Floats(q.Weights), q.Sampling.sampling(), engine.AnswerListener{
 		Text: func(i int, text string) { out.send(event{Input: i, Text: text}) },
 		Done: func(i int) { out.send(event{Input: i, Done: true}) },
 	})
@@ -119,8 +139,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 	case err != nil && out.flushed.IsZero():
 		return err
 	case err != nil:
-		s.inspect(ctx, err)
-		out.send(event{Problem: newProblem(err)})
+		out.send(event{Problem: s.problem(err)})
 		return nil
 	}
 	end := event{End: true}
@@ -142,7 +161,8 @@ type events struct {
 const flushEvery = 10 * time.Millisecond
 
 func (e *events) send(v event) {
-	e.lines.Encode(v) //nolint:errcheck // see events
+	e.control.SetWriteDeadline(time.Now().Add(writeTime)) //nolint:errcheck // a transport without deadlines has none to miss
+	e.lines.Encode(v)                                     //nolint:errcheck // see events
 	if now := time.Now(); now.Sub(e.flushed) >= flushEvery {
 		e.flushed = now
 		e.control.Flush()

@@ -16,12 +16,14 @@ import (
 // Client speaks to one evaluator. Its errors have the codes, fields and sentences that the evaluator's have in its own process; the end
 // of a context is fault.Canceled; a connection that fails is fault.Internal. It is safe for concurrent use.
 type Client struct {
-	http *http.Client
+	http   *http.Client
+	base   string // of every address, ending in "/v1/"
+	secret string // "" for none
 }
 
 // NewClient makes a client whose connections dial makes.
 func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
-	return &Client{&http.Client{Transport: &http.Transport{
+	return &Client{base: "http://evaluator/v1/", http: &http.Client{Transport: &http.Transport{
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		MaxIdleConnsPerHost: 8,
 		DisableCompression:  true,
@@ -55,12 +57,15 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		}
 		content = bytes.NewReader(data)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://evaluator/v1/"+path, content)
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
 	if err != nil {
 		return nil, err
 	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if c.secret != "" {
+		request.Header.Set("Authorization", "Bearer "+c.secret)
 	}
 	response, err := c.http.Do(request)
 	switch {
@@ -81,6 +86,9 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 // refusal is the error that a response carries.
 func refusal(ctx context.Context, r *http.Response) error {
 	var p problem
+	if r.StatusCode == http.StatusUnauthorized {
+		return fault.New(fault.Internal, "evaluator", "refuses the secret that it was given")
+	}
 	if r.Header.Get("Content-Type") != problemType {
 		return fault.New(fault.Internal, "evaluator", "answered with status %d, which it should not", r.StatusCode)
 	}
@@ -122,6 +130,18 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 // Backend returns what the evaluator runs on, and opens it if it is not open yet.
 func (c *Client) Backend(ctx context.Context) (Backend, error) {
 	return call[Backend](ctx, c, http.MethodGet, "backend", nil)
+}
+
+// Bases lists the bases that the evaluator has.
+func (c *Client) Bases(ctx context.Context) ([]Base, error) {
+	answer, err := call[basesReply](ctx, c, http.MethodGet, "bases", nil)
+	return answer.Bases, err
+}
+
+// Ready says what keeps the evaluator from opening models; nil if nothing does.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := call[readyReply](ctx, c, http.MethodGet, "ready", nil)
+	return err
 }
 
 // Open opens a session, whose life ctx is: when it ends, calls that take no context fail. The caller closes the session.

@@ -2,91 +2,168 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
-	"net/http"
 	"path/filepath"
+	"regexp"
 	"sync"
+	"time"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
-	"github.com/medley-lora/medley/shared/peft"
 )
 
-// maxSessions bounds what a client that never closes sessions can hold.
-const maxSessions = 1024
+// Bounds and default of HostOptions.Gather.
+const (
+	DefaultGather = 2 * time.Millisecond
+	MaxGather     = 100 * time.Millisecond
+)
 
-// Server is the evaluator's HTTP API over one backend. Sessions of one base folder with the same limits share the loaded model,
-// which goes with the last of them.
-type Server struct {
+// HostOptions bounds a host. The zero value works.
+type HostOptions struct {
+	// Memory is how many bytes loaded bases and modules may take; the passes' activations come on top (see Limits). What nothing uses
+	// makes room for what is asked for, the least recently used first. Default half of the machine's memory.
+	Memory int64
+	// Gather is how long a request for scores waits for others on the same base, to be scored in one batch with them; it does not wait
+	// when every session of the base has one waiting. Default 2 ms, at most 100 ms.
+	Gather time.Duration
+}
+
+func (o HostOptions) withDefaults() (HostOptions, error) {
+	switch {
+	case o.Memory < 0:
+		return o, fault.New(fault.Invalid, "memory", "%d is negative", o.Memory)
+	case o.Gather < 0 || o.Gather > MaxGather:
+		return o, fault.New(fault.Invalid, "gather", "%v is outside [0, %v]", o.Gather, MaxGather)
+	}
+	if o.Memory == 0 {
+		o.Memory = machineMemory() / 2
+	}
+	if o.Gather == 0 {
+		o.Gather = DefaultGather
+	}
+	return o, nil
+}
+
+// Host opens models on one backend, which it owns. Models of one base with the same limits share what is loaded: the base, by its digest
+// or while one of them uses it by its folder, and modules by their digests. What has a digest stays loaded until its room is needed.
+type Host struct {
 	open   func(ctx context.Context) (backend.Backend, string, error)
-	routes http.Handler
+	gather time.Duration
 
-	opening gate // held while the backend or a base is opened, so that each is opened once
-	backend backend.Backend
-	info    Backend
-	pace    pace
+	opening   gate // held while the backend or a base is opened, so that each is opened once
+	backend   backend.Backend
+	info      Backend
+	perWeight float64 // bytes that the backend holds for a number of a matrix
 
-	mu       sync.Mutex
-	closed   bool
-	bases    map[baseKey]*base
-	sessions map[string]*hosted
+	pace     pace
+	resident *residency
+	counts   counts
 }
 
-// NewServer makes a server whose backend is what open returns, with the reason for the choice, when a request first needs one. A failure
-// is the request's; the next request tries again.
-func NewServer(open func(ctx context.Context) (backend.Backend, string, error)) *Server {
-	s := &Server{open: open, opening: newGate(), bases: map[baseKey]*base{}, sessions: map[string]*hosted{}}
-	s.routes = s.newRoutes()
-	return s
+// NewHost makes a host whose backend is what open returns, with the reason for the choice, when a request first needs one. A failure is
+// the request's; the next request tries again.
+func NewHost(open func(ctx context.Context) (backend.Backend, string, error), o HostOptions) (*Host, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Host{open: open, gather: o.Gather, opening: newGate(), resident: newResidency(o.Memory)}, nil
 }
 
-// Close ends every session and frees everything, the backend last. Closing twice does nothing.
-func (s *Server) Close() error {
-	s.mu.Lock()
-	again := s.closed
-	s.closed = true
-	sessions := s.sessions
-	s.sessions = nil
-	s.mu.Unlock()
-	if again {
-		return nil
-	}
-	for _, h := range sessions {
-		s.end(h)
-	}
-	s.opening <- struct{}{} // for good: nothing is opened any more
-	if s.backend == nil {
-		return nil
-	}
-	return s.backend.Close()
-}
-
-// use opens the backend if it is not open. The caller holds s.opening.
-func (s *Server) use(ctx context.Context) (backend.Backend, error) {
-	if s.backend == nil {
-		s.pace.count(1)
-		defer s.pace.count(-1)
-		b, reason, err := s.open(ctx)
-		if err != nil {
-			return nil, err
+// Close frees everything, the backend last. It waits for passes under way.
+func (h *Host) Close() error {
+	h.opening <- struct{}{} // for good: nothing is opened any more
+	h.resident.mu.Lock()
+	var gatherers []*gatherer
+	for _, x := range h.resident.things {
+		if b, ok := x.value.(*base); ok {
+			gatherers = append(gatherers, b.gather)
 		}
-		s.backend, s.info = s.pace.of(b), newBackend(b.Info(), reason)
 	}
-	return s.backend, nil
+	h.resident.mu.Unlock()
+	for _, g := range gatherers {
+		g.passes.Wait()
+	}
+	h.resident.close()
+	if h.backend == nil {
+		return nil
+	}
+	return h.backend.Close()
+}
+
+// Backend is Opener's.
+func (h *Host) Backend(ctx context.Context) (Backend, error) {
+	if err := h.opening.enter(ctx); err != nil {
+		return Backend{}, err
+	}
+	defer h.opening.leave()
+	_, err := h.use(ctx)
+	return h.info, err
+}
+
+// Ready is Opener's: the backend is open, and has passed its test.
+func (h *Host) Ready(ctx context.Context) error {
+	_, err := h.Backend(ctx)
+	return err
+}
+
+// Bases is Opener's: those that are loaded.
+func (h *Host) Bases(context.Context) ([]Base, error) {
+	h.resident.mu.Lock()
+	defer h.resident.mu.Unlock()
+	bases := []Base{}
+	for _, x := range h.resident.things {
+		if b, ok := x.value.(*base); ok {
+			bases = append(bases, Base{Name: b.folder.Name, Digest: b.folder.Digest, Size: x.bytes})
+		}
+	}
+	return bases, nil
+}
+
+// State is Opener's.
+func (h *Host) State(context.Context) State {
+	c := &h.counts
+	s := Stats{
+		Requests: c.requests.Load(), Generations: c.generations.Load(), Candidates: c.candidates.Load(), Batches: c.batches.Load(), LargestBatch: c.largest.Load(),
+	}
+	h.resident.tell(&s)
+	return State{Pace: h.pace.now(), Stats: s}
+}
+
+// use opens the backend if it is not open. The caller holds h.opening.
+func (h *Host) use(ctx context.Context) (backend.Backend, error) {
+	if h.backend != nil {
+		return h.backend, nil
+	}
+	h.pace.count(1)
+	defer h.pace.count(-1)
+	b, reason, err := h.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	const side = 128
+	sample, err := b.Matrix(make([]float32, side*side), side, side)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	h.perWeight = float64(sample.Bytes()) / (side * side)
+	sample.Free()
+	h.backend, h.info = h.pace.of(b), newBackend(b.Info(), reason)
+	return h.backend, nil
 }
 
 // lost is the error of a backend that works no more. It is panicked with, because only another process can begin again: see Serve.
 type lost struct{ error }
 
 // inspect looks, after an error that is nobody's mistake, whether the backend still works.
-func (s *Server) inspect(ctx context.Context, err error) {
-	if err == nil || newProblem(err).Code != fault.Internal || s.opening.enter(ctx) != nil {
+func (h *Host) inspect(ctx context.Context, err error) {
+	if err == nil || newProblem(err).Code != fault.Internal || h.opening.enter(ctx) != nil {
 		return
 	}
-	b := s.backend
-	s.opening.leave()
+	b := h.backend
+	h.opening.leave()
 	if b == nil {
 		return
 	}
@@ -97,106 +174,104 @@ func (s *Server) inspect(ctx context.Context, err error) {
 	}
 }
 
-// baseKey says which sessions share a loaded model.
+// baseKey says which models share a loaded base.
 type baseKey struct {
-	path   string
-	limits Limits
+	digest, path string // path without a digest only
+	limits       Limits
 }
 
-// base is a loaded model and the number of sessions on it.
+// base is a loaded base, the value of a resident.
 type base struct {
-	key      baseKey
-	engine   *engine.Engine
-	sessions int // under Server.mu
+	folder Folder
+	engine *engine.Engine
+	gather *gatherer
+
+	loading sync.Mutex // held while a module is found or loaded, so that each is loaded once
 }
 
-// acquire loads a base, or finds it loaded. The caller holds s.opening.
-func (s *Server) acquire(ctx context.Context, b backend.Backend, f Folder, l Limits) (*base, error) {
-	key := baseKey{filepath.Clean(f.Path), l}
-	s.mu.Lock()
-	loaded, ok := s.bases[key]
-	if ok {
-		loaded.sessions++
+// acquire loads a base, or finds it loaded, for the caller to release. What is loaded is found while another is loaded.
+func (h *Host) acquire(ctx context.Context, f Folder, l Limits) (*resident, error) {
+	key := baseKey{digest: f.Digest, limits: l}
+	if f.Digest == "" {
+		key.path = filepath.Clean(f.Path)
 	}
-	s.mu.Unlock()
-	if ok {
-		return loaded, nil
+	if x := h.resident.find(key); x != nil {
+		return x, nil
 	}
-	e, err := engine.Open(ctx, f.Path, b, l.options())
+	if err := h.opening.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer h.opening.leave()
+	b, err := h.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if x := h.resident.find(key); x != nil { // loaded meanwhile
+		return x, nil
+	}
+	x, err := h.load(ctx, b, key, f)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, canceled(ctx)
 	case err != nil && f.Name != "":
 		return nil, fault.In(f.Name, err)
-	case err != nil:
+	}
+	return x, err
+}
+
+func (h *Host) load(ctx context.Context, b backend.Backend, key baseKey, f Folder) (*resident, error) {
+	var reserved int64
+	options := key.limits.options()
+	options.Admit = func(parameters int64) error {
+		expected := int64(float64(parameters) * h.perWeight)
+		if err := h.resident.reserve(expected); err != nil {
+			return err
+		}
+		reserved = expected
+		return nil
+	}
+	e, err := engine.Open(ctx, f.Path, b, options)
+	if err != nil {
+		h.resident.unreserve(reserved)
 		return nil, err
 	}
-	loaded = &base{key: key, engine: e, sessions: 1}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bases[key] = loaded
-	return loaded, nil
+	bytes := e.Bytes()
+	if err := h.resident.settle(reserved, bytes); err != nil {
+		e.Close()
+		h.resident.unreserve(reserved)
+		return nil, err
+	}
+	loaded := &base{folder: f, engine: e, gather: &gatherer{engine: e, wait: h.gather, counts: &h.counts}}
+	return h.resident.put(&resident{value: loaded, key: key, bytes: bytes, shared: f.Digest != "", free: func() { e.Close() }}), nil
 }
 
-func (s *Server) release(b *base) {
-	s.mu.Lock()
-	b.sessions--
-	last := b.sessions == 0
-	if last {
-		delete(s.bases, b.key)
+// Open is Opener's. Modules are read when a weight other than zero first asks for them.
+func (h *Host) Open(ctx context.Context, q OpenRequest) (Model, error) {
+	if err := q.check(); err != nil {
+		return nil, err
 	}
-	s.mu.Unlock()
-	if last {
-		b.engine.Close()
-	}
-}
-
-// hosted is a session: a base with modules on it.
-type hosted struct {
-	base   *base
-	mixer  *engine.Mixer
-	life   context.Context // ends with the session
-	cancel context.CancelFunc
-
-	mu     sync.RWMutex // held for reading by requests, and for writing to free what they use
-	closed bool
-}
-
-// host makes a session.
-func (s *Server) host(ctx context.Context, q OpenRequest) (id string, err error) {
-	if err := checkOpen(q); err != nil {
-		return "", err
-	}
-	if err := s.opening.enter(ctx); err != nil {
-		return "", err
-	}
-	defer s.opening.leave()
-	b, err := s.use(ctx)
+	x, err := h.acquire(ctx, q.Base, q.Limits)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	loaded, err := s.acquire(ctx, b, q.Base, q.Limits)
-	if err != nil {
-		return "", err
-	}
+	m := &hostModel{host: h, resident: x, base: x.value.(*base)}
+	m.uses.Store(1)
 	names := make([]string, len(q.Modules))
-	for i, m := range q.Modules {
-		names[i] = m.Name
+	for i, f := range q.Modules {
+		names[i] = f.Name
 	}
-	mixer, err := engine.NewMixer(loaded.engine, lora.Method(q.Method), names, loader(q.Modules))
+	m.mixer, err = engine.NewMixerOf(m.base.engine, lora.Method(q.Method), names, newSharedModules(h.resident, x, q.Modules))
 	if err != nil {
-		s.release(loaded)
-		return "", err
+		h.resident.release(x)
+		return nil, err
 	}
-	h := &hosted{base: loaded, mixer: mixer}
-	h.life, h.cancel = context.WithCancel(context.Background())
-	if id, err = s.enlist(h); err != nil {
-		s.end(h)
-	}
-	return id, err
+	m.base.gather.asks(1)
+	return m, nil
 }
 
-func checkOpen(q OpenRequest) error {
+var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+func (q OpenRequest) check() error {
 	if q.Base.Path == "" {
 		return fault.New(fault.Invalid, "base", "names no folder")
 	}
@@ -210,66 +285,18 @@ func checkOpen(q OpenRequest) error {
 		}
 		seen[m.Name] = true
 	}
+	return q.checkDigests()
+}
+
+// checkDigests checks what does not depend on folders.
+func (q OpenRequest) checkDigests() error {
+	if q.Base.Digest != "" && !digest.MatchString(q.Base.Digest) {
+		return fault.New(fault.Invalid, "base", "the digest is not a SHA-256 in lower-case hexadecimal")
+	}
+	for _, m := range q.Modules {
+		if m.Digest != "" && !digest.MatchString(m.Digest) {
+			return fault.New(fault.Invalid, "modules", "the digest of %q is not a SHA-256 in lower-case hexadecimal", m.Name)
+		}
+	}
 	return q.Limits.check()
-}
-
-func (s *Server) enlist(h *hosted) (id string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return "", fault.New(fault.Canceled, "", "the evaluator is closing")
-	}
-	if len(s.sessions) >= maxSessions {
-		return "", fault.New(fault.TooLarge, "sessions", "%d are open, which is the most", maxSessions)
-	}
-	id = rand.Text() // not to be guessed by other clients
-	s.sessions[id] = h
-	return id, nil
-}
-
-// end cancels what the session is doing, waits for that, and frees it.
-func (s *Server) end(h *hosted) {
-	h.cancel()
-	h.mu.Lock()
-	h.closed = true
-	h.mixer.Close()
-	h.mu.Unlock()
-	s.release(h.base)
-}
-
-// enter finds the session of a request and keeps it until leave is called. The context ends with the request or with the session.
-func (s *Server) enter(r *http.Request) (h *hosted, ctx context.Context, leave func(), err error) {
-	s.mu.Lock()
-	h, ok := s.sessions[r.PathValue("id")]
-	s.mu.Unlock()
-	if ok {
-		h.mu.RLock()
-		if !h.closed {
-			ctx, cancel := context.WithCancel(r.Context())
-			stop := context.AfterFunc(h.life, cancel)
-			return h, ctx, func() { stop(); cancel(); h.mu.RUnlock() }, nil
-		}
-		h.mu.RUnlock()
-	}
-	return nil, nil, nil, fault.New(fault.NotFound, "session", "there is none of that id")
-}
-
-// loader reads modules by name, with the errors of the command line.
-func loader(modules []Folder) func(name string) (*lora.Adapter, error) {
-	paths := make(map[string]string, len(modules))
-	for _, m := range modules {
-		paths[m.Name] = m.Path
-	}
-	return func(name string) (*lora.Adapter, error) {
-		m, err := peft.Open(paths[name], peft.OpenOptions{AllowPickle: true})
-		if err != nil {
-			return nil, fault.In("module "+name, err)
-		}
-		a, err := m.Load()
-		if err != nil {
-			return nil, fault.In("module "+name, err)
-		}
-		a.Name = name
-		return a, nil
-	}
 }

@@ -86,7 +86,16 @@ func serve(h http.Handler) {
 func newServer() *service.Server { return serverOn(reference.New()) }
 
 func serverOn(b backend.Backend) *service.Server {
-	return service.NewServer(func(context.Context) (backend.Backend, string, error) { return b, "it is the only one", nil })
+	return serverOf(func(context.Context) (backend.Backend, string, error) { return b, "it is the only one", nil }, service.HostOptions{})
+}
+
+// serverOf is an evaluator's server.
+func serverOf(open func(context.Context) (backend.Backend, string, error), o service.HostOptions) *service.Server {
+	h, err := service.NewHost(open, o)
+	if err != nil {
+		panic(err)
+	}
+	return service.NewServer(h, service.ServerOptions{})
 }
 
 // troubled is a backend with trouble in each norm and each reading of a pass.
@@ -165,6 +174,12 @@ func (z zoo) mixer(t testing.TB, q service.OpenRequest) (*engine.Engine, *engine
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close(); b.Close() })
+	return e, z.mixerOn(t, e, q)
+}
+
+// mixerOn is a mixer for the modules of q.
+func (z zoo) mixerOn(t testing.TB, e *engine.Engine, q service.OpenRequest) *engine.Mixer {
+	t.Helper()
 	var names []string
 	folders := map[string]string{}
 	for _, m := range q.Modules {
@@ -185,7 +200,7 @@ func (z zoo) mixer(t testing.TB, q service.OpenRequest) (*engine.Engine, *engine
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e, m
+	return m
 }
 
 // clientOf speaks to a handler over TCP.

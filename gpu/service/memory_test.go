@@ -40,10 +40,10 @@ func TestMemoryStaysFlat(t *testing.T) {
 	}
 	const sessions, warmUp = 2000, 1000 // allocators take about a thousand to settle
 	z := newZoo(t)
-	server := service.NewServer(func(context.Context) (backend.Backend, string, error) {
+	server := serverOf(func(context.Context) (backend.Backend, string, error) {
 		b, err := cpu.New(cpu.Options{})
 		return b, "", err
-	})
+	}, service.HostOptions{})
 	defer server.Close()
 	c, _ := clientOf(t, server)
 	few := []task.Example{{Input: "one berry , several", Output: "berries"}}
@@ -64,6 +64,37 @@ func TestMemoryStaysFlat(t *testing.T) {
 		}
 	}
 	t.Logf("resident after %d sessions: %d bytes, after %d: %d", warmUp, before, sessions, after)
+	if growth := float64(after-before) / float64(before); growth > 0.02 {
+		t.Errorf("grew by %.1f %%, want at most 2 %%", 100*growth)
+	}
+}
+
+// Bases that take each other's place leave nothing behind.
+func TestEvictedMemoryComesBack(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector keeps a history that grows")
+	}
+	const rounds, warmUp = 600, 300
+	z := newZoo(t)
+	c, _ := residents(t, 1<<30)
+	s, _ := scoreAll(t, c, known(z.request(lora.Delta, "plural"), "0a"))
+	shut(t, s)
+	c, u := residents(t, stats(t, c).Resident*3/2)
+	before, after := math.MaxInt, math.MaxInt
+	for i := range rounds {
+		switch {
+		case i >= warmUp && i < warmUp+100 && i%25 == 0:
+			before = min(before, resident(t))
+		case i >= rounds-100 && i%25 == 0:
+			after = min(after, resident(t))
+		}
+		s, _ := scoreAll(t, c, known(z.request(lora.Delta, "plural"), string("01"[i%2])+"a"))
+		shut(t, s)
+	}
+	if bases, _ := u.told(); bases != rounds {
+		t.Errorf("%d bases were loaded, want %d", bases, rounds)
+	}
+	t.Logf("resident after %d bases: %d bytes, after %d: %d", warmUp, before, rounds, after)
 	if growth := float64(after-before) / float64(before); growth > 0.02 {
 		t.Errorf("grew by %.1f %%, want at most 2 %%", 100*growth)
 	}

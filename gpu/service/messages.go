@@ -14,7 +14,17 @@ import (
 // Folder is a folder on the evaluator's machine and the name that errors call it by.
 type Folder struct {
 	Name string `json:"name"`
-	Path string `json:"folder"`
+	Path string `json:"folder,omitempty"` // not for a Relay, which finds it
+	// Digest, if set, is the SHA-256 of what the folder was made from, in hexadecimal: what is loaded from it is shared by all who give the
+	// digest, and stays loaded for the next. Equal digests must mean equal contents.
+	Digest string `json:"digest,omitempty"`
+}
+
+// Base is a base model that an evaluator has.
+type Base struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"` // as Folder's
+	Size   int64  `json:"size"`   // bytes
 }
 
 // Limits are engine.Options; a field that is zero has the default named there.
@@ -65,7 +75,15 @@ func newBackend(i backend.Info, reason string) Backend {
 type Health struct {
 	Status   string `json:"status"` // "ok"
 	Sessions int    `json:"sessions"`
-	Pace     Pace   `json:"pace"`
+	State
+}
+
+type basesReply struct {
+	Bases []Base `json:"bases"`
+}
+
+type readyReply struct {
+	Ready bool `json:"ready"`
 }
 
 type openReply struct {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/cpu"
+	"github.com/medley-lora/medley/gpu/probe"
 	"github.com/medley-lora/medley/gpu/reference"
 	"github.com/medley-lora/medley/gpu/service"
 	"github.com/medley-lora/medley/shared/fault"
@@ -124,7 +126,7 @@ func (b stuck) Begin(ctx context.Context) backend.Pass {
 func TestCancel(t *testing.T) {
 	z := newZoo(t)
 	b := stuck{reference.New(), make(chan struct{})}
-	server := service.NewServer(func(context.Context) (backend.Backend, string, error) { return b, "", nil })
+	server := serverOf(func(context.Context) (backend.Backend, string, error) { return b, "", nil }, service.HostOptions{})
 	defer server.Close() // waits for passes under way
 	c, _ := clientOf(t, server)
 	for name, call := range map[string]func(context.Context, *service.Session) error{
@@ -174,12 +176,12 @@ func TestCancel(t *testing.T) {
 // A backend that cannot be opened is the request's error, and tried again by the next.
 func TestBackendThatFails(t *testing.T) {
 	tries := 0
-	server := service.NewServer(func(context.Context) (backend.Backend, string, error) {
+	server := serverOf(func(context.Context) (backend.Backend, string, error) {
 		if tries++; tries == 1 {
 			return nil, "", fault.New(fault.Unsupported, "backend", "there is none")
 		}
 		return reference.New(), "second thoughts", nil
-	})
+	}, service.HostOptions{})
 	defer server.Close()
 	c, _ := clientOf(t, server)
 	if _, err := c.Backend(t.Context()); faultOf(err) != (fault.Error{Code: fault.Unsupported, Field: "backend", Message: "there is none"}) {
@@ -203,5 +205,35 @@ func TestStrangeServer(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// miscounting is a backend whose gates are wrong.
+type miscounting struct{ backend.Backend }
+
+func (m miscounting) Begin(ctx context.Context) backend.Pass {
+	return miscountingPass{m.Backend.Begin(ctx)}
+}
+
+type miscountingPass struct{ backend.Pass }
+
+func (p miscountingPass) Gate(_ backend.Activation, a, b backend.Tensor) backend.Tensor {
+	return p.Pass.Gate(backend.ReLU, a, b)
+}
+
+// An evaluator whose device computes wrong falls back to the processor, and says so.
+func TestFallsBack(t *testing.T) {
+	server := serverOf(func(ctx context.Context) (backend.Backend, string, error) {
+		b, choice, err := probe.Open(ctx, probe.Auto, []probe.Candidate{
+			{Name: "webgpu", Open: func() (backend.Backend, error) { return miscounting{reference.New()}, nil }},
+			{Name: "cpu", Open: func() (backend.Backend, error) { return cpu.New(cpu.Options{}) }},
+		})
+		return b, choice.Reason, err
+	}, service.HostOptions{})
+	defer server.Close()
+	c, _ := clientOf(t, server)
+	b, err := c.Backend(t.Context())
+	if err != nil || b.Name != "cpu" || !strings.Contains(b.Reason, "webgpu cannot be used: gelu: the self-test gave wrong numbers") {
+		t.Errorf("%+v, error %v", b, err)
 	}
 }

@@ -104,6 +104,17 @@ func (s *Supervisor) Backend(ctx context.Context) (b Backend, err error) {
 	return b, err
 }
 
+// Health asks the evaluator that runs whether it answers; none is started for it.
+func (s *Supervisor) Health(ctx context.Context) (Health, error) {
+	s.mu.Lock()
+	c := s.child
+	s.mu.Unlock()
+	if c == nil || !c.alive() {
+		return Health{}, fault.New(fault.Internal, "evaluator", "does not run")
+	}
+	return c.client.Health(ctx)
+}
+
 // Open opens a session, whose life ctx is: when it ends, calls that take no context fail. The caller closes the session.
 func (s *Supervisor) Open(ctx context.Context, q OpenRequest) (*Session, error) {
 	q, err := q.absolute()
@@ -112,7 +123,7 @@ func (s *Supervisor) Open(ctx context.Context, q OpenRequest) (*Session, error) 
 	}
 	k := &kept{request: q, opening: newGate()}
 	err = s.do(ctx, func(c *child) error {
-		_, err := k.openOn(ctx, c)
+		_, err := k.openOn(ctx, c.client)
 		return err
 	})
 	if err != nil {
@@ -122,7 +133,7 @@ func (s *Supervisor) Open(ctx context.Context, q OpenRequest) (*Session, error) 
 		life: ctx, backend: k.backend,
 		with: func(ctx context.Context, send func(*Client, string) error) error {
 			return s.do(ctx, func(c *child) error {
-				id, err := k.openOn(ctx, c)
+				id, err := k.openOn(ctx, c.client)
 				if err != nil {
 					return err
 				}
@@ -131,53 +142,6 @@ func (s *Supervisor) Open(ctx context.Context, q OpenRequest) (*Session, error) 
 		},
 		end: k.close,
 	}, nil
-}
-
-// kept is a session that is opened again in each evaluator that is asked for it.
-type kept struct {
-	request OpenRequest
-	opening gate   // held to open
-	on      *child // where the session is open; nil before
-	id      string // there
-	backend Backend
-}
-
-// openOn returns the session's id in an evaluator.
-func (k *kept) openOn(ctx context.Context, c *child) (id string, err error) {
-	if err := k.opening.enter(ctx); err != nil {
-		return "", err
-	}
-	defer k.opening.leave()
-	if k.on == c {
-		return k.id, nil
-	}
-	opened, err := c.client.open(ctx, k.request)
-	if err != nil {
-		return "", err
-	}
-	if k.on != nil && (opened.Backend.Name != k.backend.Name || opened.Backend.Device != k.backend.Device) {
-		c.client.close(ctx, opened.ID)
-		return "", fault.New(fault.Internal, "evaluator", "came back on %s (%s) instead of %s (%s), which gives other numbers",
-			opened.Backend.Name, opened.Backend.Device, k.backend.Name, k.backend.Device)
-	}
-	k.on, k.id, k.backend = c, opened.ID, opened.Backend
-	return k.id, nil
-}
-
-// close frees the session where it is open. With the evaluator dead nothing is left to free.
-func (k *kept) close(ctx context.Context) error {
-	if err := k.opening.enter(ctx); err != nil {
-		return err
-	}
-	defer k.opening.leave()
-	if k.on == nil || !k.on.alive() {
-		return nil
-	}
-	err := k.on.client.close(ctx, k.id)
-	if errors.As(err, new(broken)) {
-		return nil
-	}
-	return err
 }
 
 // do calls send with an evaluator, again while it dies meanwhile.
@@ -262,14 +226,7 @@ func (s *Supervisor) pause(ctx context.Context) error {
 	if failures == 0 {
 		return nil
 	}
-	timer := time.NewTimer(min(longPause, firstPause<<min(failures-1, 10)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return canceled(ctx)
-	}
+	return sleep(ctx, min(longPause, firstPause<<min(failures-1, 10)))
 }
 
 // bury sees to it that an evaluator which failed is gone, tells of it once, and returns how it ended.

@@ -67,6 +67,16 @@ type Store struct {
 	metadata map[string]string
 }
 
+// Size counts the numbers of all tensors and the bytes that they take in the files.
+func (s *Store) Size() (parameters, bytes int64) {
+	for _, name := range s.names {
+		info, _ := s.Info(name)
+		parameters += int64(info.Elements())
+		bytes += info.Bytes
+	}
+	return parameters, bytes
+}
+
 // Names lists the tensors, sorted.
 func (s *Store) Names() []string { return slices.Clone(s.names) }
 

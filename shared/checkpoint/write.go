@@ -37,12 +37,12 @@ func Write(path string, tensors []Tensor, metadata map[string]string) error {
 	if err != nil {
 		return err
 	}
-	return atomically(path, func(w io.Writer) error { return writeTensors(w, ordered, header) })
+	return Replace(path, func(w io.Writer) error { return writeTensors(w, ordered, header) })
 }
 
 // WriteFile writes a small file beside a checkpoint as Write does: completely or not at all.
 func WriteFile(path string, data []byte) error {
-	return atomically(path, func(w io.Writer) error {
+	return Replace(path, func(w io.Writer) error {
 		if _, err := w.Write(data); err != nil {
 			return IOFault(err, "written")
 		}
@@ -185,8 +185,8 @@ func writeTensor(w io.Writer, t Tensor, buffer []byte) error {
 	return nil
 }
 
-// atomically makes the file at path hold what write writes, or leaves everything as it was.
-func atomically(path string, write func(io.Writer) error) (err error) {
+// Replace makes the file at path hold what write writes, or leaves everything as it was.
+func Replace(path string, write func(io.Writer) error) (err error) {
 	// Not os.CreateTemp, whose files nobody else may read: a model that was written is meant to be shared.
 	temporary := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(path), rand.Uint32()))
 	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
