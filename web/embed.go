@@ -115,7 +115,9 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // hidden are the files that are not the page's own: what keeps the folder, and how files are stored.
-func hidden(name string) bool { return strings.HasPrefix(path.Base(name), ".") || strings.HasSuffix(name, ".gz") }
+func hidden(name string) bool {
+	return strings.HasPrefix(path.Base(name), ".") || strings.HasSuffix(name, ".gz")
+}
 
 // read finds a file: of the page, or of the zoo, which has an address of its own.
 func (s *site) read(name string) (content []byte, packed bool, err error) {
