@@ -114,8 +114,16 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.write(w, r, name, content, packed)
 }
 
+// hidden are the files that are not the page's own: what keeps the folder, and how files are stored.
+func hidden(name string) bool {
+	return strings.HasPrefix(path.Base(name), ".") || strings.HasSuffix(name, ".gz")
+}
+
 // read finds a file: of the page, or of the zoo, which has an address of its own.
 func (s *site) read(name string) (content []byte, packed bool, err error) {
+	if hidden(name) {
+		return nil, false, fs.ErrNotExist
+	}
 	if rest, ok := strings.CutPrefix(name, assets+"zoo-"); ok {
 		_, file, _ := strings.Cut(rest, "/")
 		content, err = fs.ReadFile(s.models, file)

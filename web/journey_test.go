@@ -181,14 +181,18 @@ func names(t *testing.T, s *platform, p *tab) {
 	p.size(360, 800)
 	defer p.size(1280, 900)
 	p.load("/library")
+	if call[string](p, "text", ".top-end .button") == "Sign in" {
+		signIn(p, s.token)
+	}
 	for _, view := range []string{"/library", "/plugins", "/modules"} {
 		p.act("go", view)
 		p.act("see", "<img src=x", 30_000)
 		calm(t, p, view)
 	}
 	p.shot("names-modules")
-	p.js(`localStorage.clear()`)
 	p.act("go", "/")
+	p.act("click", "several")
+	p.act("click", "Clear")
 	p.act("click", "Bring your own examples")
 	var file strings.Builder
 	for _, name := range hostileNames {
@@ -222,6 +226,9 @@ func calm(t *testing.T, p *tab, where string) {
 func views(t *testing.T, s *platform, p *tab) {
 	uploadSamples(t, s)
 	p.load("/")
+	if call[string](p, "text", ".top-end .button") == "Sign in" {
+		signIn(p, s.token)
+	}
 	p.act("click", "several")
 	p.act("see", "Hold out")
 	p.act("go", "/modules")

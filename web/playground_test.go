@@ -167,13 +167,18 @@ func sharing(t *testing.T, p *tab) {
 
 // guests: a plugin that spins, grows or lies is stopped within a second and named; the page stays usable.
 func guests(t *testing.T, _ *platform, p *tab) {
-	p.load("/search")
+	p.load("/")
+	p.act("click", "several")
+	p.act("see", "Hold out")
+	p.act("go", "/modules")
+	p.act("click", "Choose all")
+	p.act("go", "/search")
 	p.js(guestBuilder(t))
 	for _, bad := range []struct{ file, made, message string }{
 		{"spins.wasm", `guest({ bodies: { opt_ask: endless } })`, "“spins.wasm” was stopped"},
 		{"grows.wasm", `guest({ memory: [1, 2, 65536], bodies: { opt_ask: [0x03, 0x40, ...grow(16), 0x0c, 0, 0x0b, ...unreachable] } })`, "“grows.wasm” was stopped"},
 		{"fat.wasm", `guest({ memory: [1, 2, 65536], bodies: { opt_ask: [...grow(999), ...i32Const(1)] } })`, "“fat.wasm” has taken"},
-		{"lies.wasm", `guest({ bodies: { opt_ask: [...store(0, NaN), ...i32Const(1)] } })`, "“lies.wasm” opt_ask proposed a candidate whose weight 1 is not a finite number"},
+		{"lies.wasm", `guest({ bodies: { opt_ask: [...store(0, NaN), ...i32Const(1)] } })`, "“lies.wasm” breaks the rules: opt_ask proposed a candidate whose weight 1 is not a finite number"},
 		{"recurses.wasm", `guest({ bodies: { opt_ask: recurse(4, local(0), local(1)) } })`, "“recurses.wasm” failed in opt_ask"},
 	} {
 		file := build(p, bad.made)

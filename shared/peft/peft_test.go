@@ -351,3 +351,29 @@ func TestWriteIntoFolders(t *testing.T) {
 		t.Errorf("a file in the place of the folder: %v", err)
 	}
 }
+
+// TestEncode: in memory the files are those on disk.
+func TestEncode(t *testing.T) {
+	a := mustLoad(t, mustOpen(t, filepath.Join(zootest.Dir(t), "variants", "rank_pattern")))
+	o := WriteOptions{TaskType: "SEQ_2_SEQ_LM", BaseModel: "somebody/base"}
+	files, err := Encode(a, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "adapter")
+	if err := Write(dir, a, o); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != len(files) {
+		t.Fatalf("%d files on disk, %d in memory: %v", len(entries), len(files), err)
+	}
+	for _, e := range entries {
+		if data, err := os.ReadFile(filepath.Join(dir, e.Name())); err != nil || string(data) != string(files[e.Name()]) {
+			t.Errorf("%s differs: %v", e.Name(), err)
+		}
+	}
+	if _, err := Encode(&lora.Adapter{}, o); fault.CodeOf(err) != fault.Invalid {
+		t.Errorf("an adapter without layers: %v", err)
+	}
+}

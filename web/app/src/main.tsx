@@ -7,7 +7,7 @@ import { zooModules } from "./compute/local";
 import { path } from "./route";
 import { follow } from "./state/mixer";
 import { applyTheme, keep, restore } from "./state/persist";
-import { loadModules } from "./state/session";
+import { loadModules, watchExpiry } from "./state/session";
 import { openShared } from "./state/share";
 import { store } from "./state/store";
 import { countTokens } from "./state/task";
@@ -23,6 +23,7 @@ effect(() => {
 });
 keep();
 countTokens();
+watchExpiry();
 follow(() => path.value === "/modules");
 void openShared();
 

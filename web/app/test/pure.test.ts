@@ -5,6 +5,7 @@ import { unzip } from "../src/compute/zip";
 import { search, type Judge } from "../src/search/loop";
 import type { Asking } from "../src/search/optimizer";
 import { trace } from "../src/search/trace";
+import { Latest } from "../src/state/latest";
 import { link, text, unlink, untext } from "../src/state/persist";
 import { defaultSettings, type Evaluation } from "../src/domain";
 import { jsonl, mistakes, parse } from "../src/task/parse";
@@ -120,4 +121,17 @@ test("a search that goes on tells its record again and scores only what is new",
   const rest = await run(whole.observed.slice(0, 3)); // half a round is scored anew
   expect(rest).toMatchObject({ told: [1, 2, 3, 4, 5], scored: [3, 4, 5] });
   await expect(run([evaluation({ weights: [7] }), evaluation({ weights: [2], number: 2 })])).rejects.toThrow("recorded by another");
+});
+
+test("of answers asked meanwhile the last one comes, and none out of order", async () => {
+  const latest = new Latest();
+  const done: number[] = [];
+  for (let i = 0; i < 10; i++) {
+    latest.run(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 10 - i));
+      done.push(i);
+    });
+  }
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  expect(done).toEqual([0, 9]);
 });

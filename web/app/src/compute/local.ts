@@ -5,7 +5,7 @@ import type { Compute, GenerateOptions, Scorer, Tokens } from "./compute";
 import { loadEngine } from "./engine";
 import type { Candidate, Files, Model } from "./medley";
 
-export const zooBase = "medley/tiny-t5";
+const zooBase = "medley/tiny-t5";
 
 /** zooModules are the modules of the zoo; every one has rank 8. */
 export function zooModules(): ModuleInfo[] {

@@ -65,7 +65,7 @@ export async function named<T>(file: string, work: () => Promise<T>): Promise<T>
 }
 
 /** shorten keeps names of unknown length out of messages. */
-export function shorten(name: string): string {
+function shorten(name: string): string {
   const letters = [...name];
   return letters.length <= 60 ? name : letters.slice(0, 59).join("") + "…";
 }

@@ -2,10 +2,12 @@
 import { signal } from "@preact/signals";
 import type { Schemas } from "../api/client";
 import { events } from "../api/stream";
+import { ServerCompute } from "../compute/server";
 import { faultOf } from "../domain";
+import type { Output } from "../search/output";
 import { patient } from "./patience";
 import { client } from "./session";
-import { chosenModules, notify, store, usable, type Trouble } from "./store";
+import { chosenModules, notify, store, usable, type Run, type Trouble } from "./store";
 
 export type Job = Schemas["Composition"];
 
@@ -67,7 +69,7 @@ async function uploaded(): Promise<string | undefined> {
 const followed = new Map<string, AbortController>();
 
 /** followJob keeps a job up to date from its events until it ends; after a break it goes on where it was. */
-export async function followJob(id: string): Promise<void> {
+async function followJob(id: string): Promise<void> {
   if (followed.has(id)) {
     return;
   }
@@ -128,6 +130,19 @@ export async function cancelJob(id: string): Promise<void> {
   } catch (e) {
     notify("bad", `The job goes on: ${faultOf(e).message}`);
   }
+}
+
+/** wordsOf scores a job's result once more for the log-probabilities of its tokens, which results do not hold. */
+export async function wordsOf(job: Job): Promise<Run["words"]> {
+  const { base, modules, examples, method } = job.request ?? {};
+  const weights = (job.result as unknown as Output | undefined)?.composed?.weights;
+  if (!base || !modules || !examples || weights?.length !== modules.length) {
+    return null;
+  }
+  const scorer = await new ServerCompute(client, base).open(modules, examples, method ?? "delta");
+  const [before, after] = await scorer.score([modules.map(() => 0), weights]);
+  scorer.close();
+  return before && after ? { before, after, counts: scorer.tokens, texts: null } : null;
 }
 
 /** wholeJob is a job with its request and its result. */

@@ -4,31 +4,10 @@ import type { Compute, Scorer } from "../compute/compute";
 import { tokenMean, value } from "../compute/objective";
 import { faultOf, type Method } from "../domain";
 import { compute } from "./compute";
+import { Latest } from "./latest";
 import { chosenModules, notify, store, usable, type Mixed } from "./store";
 
 const none: Mixed = { objective: NaN, loss: NaN, heldOut: NaN, examples: [], text: "", scoring: false, writing: false, problem: "", zero: null };
-
-/** Latest runs one job at a time and, of those asked meanwhile, the last: answers never come out of order, nor pile up. */
-export class Latest {
-  #running = false;
-  #next: (() => Promise<void>) | undefined;
-
-  run(job: () => Promise<void>): void {
-    this.#next = job;
-    if (!this.#running) {
-      void this.#drain();
-    }
-  }
-
-  async #drain(): Promise<void> {
-    this.#running = true;
-    for (let job = this.#next; job; job = this.#next) {
-      this.#next = undefined;
-      await job();
-    }
-    this.#running = false;
-  }
-}
 
 interface Opened {
   key: string;

@@ -1,4 +1,5 @@
 // Signing in with a token, and what depends on it: the server's lists.
+import { effect } from "@preact/signals";
 import { Client, type Schemas } from "../api/client";
 import { faultOf, type ModuleInfo } from "../domain";
 import { notify, store } from "./store";
@@ -26,6 +27,28 @@ export async function signIn(pasted: string): Promise<void> {
   store.signingIn.value = false;
   setBases(bases);
   store.mode.value = "server";
+}
+
+const warnBefore = 5 * 60_000; // milliseconds
+
+/** watchExpiry tells of the token's end before it comes, and when it has come. */
+export function watchExpiry(): void {
+  effect(() => {
+    const { token, expires = 0 } = store.session.value ?? {};
+    if (!token || expires === 0) {
+      return;
+    }
+    const left = expires - Date.now();
+    const at = (time: number, act: () => void) => (time > 0 && time < 2 ** 31 ? [setTimeout(act, time)] : []);
+    const timers = [
+      ...at(left - warnBefore, () => notify("info", "Your token expires in five minutes. You can sign in again at any time; nothing is lost.")),
+      ...at(left, () => (store.expired.value = true)),
+    ];
+    if (left <= 0) {
+      store.expired.value = true;
+    }
+    return () => timers.forEach(clearTimeout);
+  });
 }
 
 export function signOut(): void {
@@ -56,7 +79,7 @@ function setBases(bases: Schemas["Base"][]): void {
   }
 }
 
-export async function loadBases(): Promise<void> {
+async function loadBases(): Promise<void> {
   setBases(await client.all<Schemas["Base"]>("/v1/bases"));
 }
 

@@ -3,6 +3,7 @@ import { computed, signal } from "@preact/signals";
 import type { EngineInfo } from "../compute/local";
 import { defaultSettings, type Evaluation, type ModuleInfo, type Score, type Settings, type Task } from "../domain";
 import type { Output } from "../search/output";
+import { worthless } from "../task/parse";
 import type { Plugin } from "../search/optimizer";
 
 export type Mode = "local" | "server";
@@ -117,7 +118,7 @@ export const store = {
 
 /** What is searched with: rows that can be scored, those held out last. */
 export const usable = computed(() => {
-  const rows = store.task.value.rows.filter((r) => r.output.trim() !== "");
+  const rows = store.task.value.rows.filter((r) => !worthless(r));
   return [...rows.filter((r) => !r.held), ...rows.filter((r) => r.held)];
 });
 

@@ -7,7 +7,7 @@ import { engine } from "./compute";
 import { blankTask, notify, store } from "./store";
 
 let ids = Date.now();
-export const rowOf = ({ input, output }: Example) => ({ id: ++ids, input, output, held: false });
+const rowOf = ({ input, output }: Example) => ({ id: ++ids, input, output, held: false });
 
 /** pick takes a task of the zoo: its five examples, and those to measure accuracy on. */
 export async function pick(name: string): Promise<void> {

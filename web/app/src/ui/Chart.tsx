@@ -84,23 +84,26 @@ function options(element: HTMLElement, { series, xLabel, height = 240, log = fal
   };
   const [text, grid] = [colour("--muted"), colour("--line")];
   const font = `12px ${style.fontFamily}`;
+  const decades = (_: uPlot, splits: number[]) => splits.map((v) => (Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-9 ? v : null));
   const axis = { stroke: text, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
   const result: uPlot.Options = {
     width: Math.max(element.clientWidth, 120), height, padding: [8, 8, 0, 0],
     legend: { show: false }, cursor: { show: false },
     scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
-    axes: [{ ...axis, label: xLabel, labelFont: font, labelSize: 18, size: 28 }, { ...axis, size: 48 }],
+    axes: [{ ...axis, label: xLabel, labelFont: font, labelSize: 18, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000] }, { ...axis, size: 48, grid: { ...axis.grid, ...(log ? { filter: decades } : {}) } }],
     series: [{}, ...series.map((s): uPlot.Series => drawn(s, colour(s.colour)))],
   };
   probe.remove();
   return result;
 }
 
+const steps = uPlot.paths.stepped?.({ align: 1 }) ?? (() => null); // what was best stays so until the next evaluation
+
 function drawn(s: Series, stroke: string): uPlot.Series {
   const points = s.kind === "dots";
   return {
     label: s.label, stroke, width: points ? 0 : (s.width ?? 2), spanGaps: true, points: { show: points, size: 5, fill: stroke },
-    ...(s.kind === "dashed" ? { dash: [5, 4] } : {}), ...(points ? { paths: () => null } : {}),
+    ...(s.kind === "dashed" ? { dash: [5, 4] } : {}), paths: points ? () => null : steps,
   };
 }
 

@@ -11,7 +11,6 @@ const colourOf = (i: number) => palette[i % palette.length] ?? "--series-1";
 /** ObjectiveChart draws objective and held-out loss against evaluations, of several runs. */
 export function ObjectiveChart({ runs }: { runs: Run[] }) {
   const drawing = useMemo(() => objectives(runs), [runs.map((r) => `${r.id}:${r.evaluations.length}:${r.title}`).join()]);
-  const last = runs.at(-1);
   const summary = `Objective against evaluations of ${count(runs.length, "run")}. ` +
     runs.map((r) => `${r.title.slice(0, 80)}: ${digits(r.evaluations[0]?.best)} at first, ${digits(r.evaluations.at(-1)?.best)} after ${r.evaluations.length}.`).join(" ");
   return (
@@ -19,7 +18,6 @@ export function ObjectiveChart({ runs }: { runs: Run[] }) {
       <figcaption>Objective <span class="muted">lower is better</span></figcaption>
       <Chart summary={summary} x={drawing.x} series={drawing.series} xLabel="evaluations" log={drawing.log} />
       <Legend series={drawing.series} />
-      {last && last.evaluations.length === 0 && <p class="muted">The first round is being scored.</p>}
     </figure>
   );
 }
@@ -29,12 +27,12 @@ function objectives(runs: Run[]): { x: number[]; series: Series[]; log: boolean 
   const x = Array.from({ length: longest }, (_, i) => i + 1);
   const column = (r: Run, of: (e: Evaluation) => number) => x.map((_, i) => known(r.evaluations[i] && of(r.evaluations[i])));
   const series = runs.flatMap((r, i): Series[] => {
-    const name = runs.length > 1 ? `${r.title.slice(0, 40)}: ` : "";
+    const several = runs.length > 1;
     const held = r.evaluations.some((e) => Number.isFinite(e.heldOut));
     return [
       ...(runs.length === 1 ? [{ label: "each candidate", values: column(r, (e) => e.objective), colour: "--faint", kind: "dots" as const }] : []),
-      { label: `${name}best so far`, values: column(r, (e) => e.best), colour: colourOf(i) },
-      ...(held ? [{ label: `${name}held-out loss`, values: heldOut(r, x.length), colour: colourOf(i + 3), kind: "dashed" as const }] : []),
+      { label: several ? r.title.slice(0, 40) : "best so far", values: column(r, (e) => e.best), colour: colourOf(i) },
+      ...(held ? [{ label: several ? `${r.title.slice(0, 40)}, held out` : "held-out loss", values: heldOut(r, x.length), colour: colourOf(i + 3), kind: "dashed" as const }] : []),
     ];
   });
   const all = series.flatMap((s) => s.values).filter((v) => v !== null);
@@ -59,7 +57,7 @@ export function WeightsChart({ run }: { run: Run }) {
   const summary = `Weights of the best candidate so far. At the end: ${series.map((s) => `${s.label} ${digits(s.values.at(-1), 2)}`).join(", ")}.`;
   return (
     <figure>
-      <figcaption>Weights <span class="muted">of the best candidate so far{others > 0 ? `; the ${series.length} largest of ${series.length + others}` : ""}</span></figcaption>
+      <figcaption>Weights <span class="muted">of the best candidate so far{others > 0 ? `; the ${series.length} largest of ${series.length + others} that were used` : ""}</span></figcaption>
       <Chart summary={summary} x={x} series={series} xLabel="evaluations" height={200} />
       <Legend series={series} />
     </figure>
@@ -69,9 +67,10 @@ export function WeightsChart({ run }: { run: Run }) {
 function weights(run: Run): { x: number[]; series: Series[]; others: number } {
   let best: number[] = run.modules.map(() => 0);
   const rows = run.evaluations.map((e) => (best = e.objective === e.best ? e.weights : best));
-  const largest = run.modules.map((_, i) => i).sort((a, b) => Math.abs(best[b] ?? 0) - Math.abs(best[a] ?? 0)).slice(0, palette.length);
+  const used = run.modules.map((_, i) => i).filter((i) => rows.some((w) => w[i] !== 0));
+  const largest = used.sort((a, b) => Math.abs(best[b] ?? 0) - Math.abs(best[a] ?? 0)).slice(0, palette.length);
   return {
-    x: run.evaluations.map((e) => e.number), others: run.modules.length - largest.length,
+    x: run.evaluations.map((e) => e.number), others: used.length - largest.length,
     series: largest.map((m, i) => ({ label: (run.names[m] ?? "").slice(0, 40), values: rows.map((w) => w[m] ?? 0), colour: colourOf(i), width: 1.5 })),
   };
 }

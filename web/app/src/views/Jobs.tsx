@@ -3,9 +3,9 @@ import { useEffect, useState } from "preact/hooks";
 import { faultOf } from "../domain";
 import type { Output } from "../search/output";
 import { download } from "../state/download";
-import { cancelJob, ended, jobs, leaveJobs, loadJobs, wholeJob, type Job } from "../state/jobs";
+import { cancelJob, ended, jobs, leaveJobs, loadJobs, wholeJob, wordsOf, type Job } from "../state/jobs";
 import { client } from "../state/session";
-import { notify, store } from "../state/store";
+import { notify, store, type Run } from "../state/store";
 import { Banner, Button, Confirm, digits, Empty, Progress } from "../ui/parts";
 import { OutputView } from "./Output";
 import { NeedsServer } from "./NeedsServer";
@@ -49,7 +49,7 @@ function JobItem({ job, onOpen }: { job: Job; onOpen: (job: Job) => void }) {
     <li class="card item">
       <div class="row spread wrap">
         <span><span class={`state ${job.state}`}>{job.canceled && !ended(job) ? "ending" : job.state}</span> <time dateTime={job.created}>{new Date(job.created).toLocaleString()}</time></span>
-        <span class="muted">{job.done} of {job.budget} evaluations{best !== undefined && <>, best {digits(best)}</>}</span>
+        <span class="muted">{!ended(job) && <>{job.done} of {job.budget} evaluations</>}{best !== undefined && <>{ended(job) ? "" : ", "}best objective {digits(best)}</>}</span>
       </div>
       {!ended(job) && <Progress label="The job" share={job.done / Math.max(1, job.budget)} />}
       {job.problem && <Banner kind="bad">{job.problem.detail}</Banner>}
@@ -68,6 +68,11 @@ function JobItem({ job, onOpen }: { job: Job; onOpen: (job: Job) => void }) {
 
 function JobResult({ job }: { job: Job }) {
   const output = job.result as unknown as Output | undefined;
+  const [words, setWords] = useState<Run["words"]>(null);
+  useEffect(() => {
+    setWords(null);
+    wordsOf(job).then(setWords).catch(() => undefined); // the rest of the result stands without
+  }, [job.id]);
   const fetch = async (what: string, name: string, type: string) => {
     try {
       download(name, await client.blob(`/v1/compositions/${job.id}/${what}`), type);
@@ -79,11 +84,13 @@ function JobResult({ job }: { job: Job }) {
     return <Banner kind="info">This job has no result.</Banner>;
   }
   return (
-    <section aria-label="Result of the job">
-      <OutputView output={output} title="Result of the job" targets={job.request?.examples ?? []} words={null} />
-      <div class="card row wrap">
-        <Button kind="main" onClick={() => void fetch("adapter", `${job.id}.zip`, "application/zip")}>Download the adapter</Button>
-        <Button onClick={() => void fetch("report", `${job.id}.html`, "text/html")}>Report</Button>
+    <section class="job-result" aria-label="Result of the job">
+      <OutputView output={output} title="Result of the job" targets={job.request?.examples ?? []} words={words} />
+      <div class="card">
+        <div class="row wrap">
+          <Button kind="main" onClick={() => void fetch("adapter", `${job.id}.zip`, "application/zip")}>Download the adapter</Button>
+          <Button onClick={() => void fetch("report", `${job.id}.html`, "text/html")}>Report</Button>
+        </div>
       </div>
     </section>
   );

@@ -75,7 +75,7 @@ function ModuleRow({ module: m, chosen, onChange }: { module: ModuleInfo; chosen
         <input type="checkbox" checked={chosen} onChange={(e) => onChange(e.currentTarget.checked)} />
         <span class="module-name"><Name text={m.name} /></span>
         <span class="module-facts muted">
-          {m.task && m.task !== m.name && <Name text={m.task} most={60} />}
+          {m.task && !m.name.endsWith(m.task) && <Name text={m.task} most={60} />}
           <span>rank {m.rank}</span>
           {m.author && <Name text={m.author} most={40} />}
         </span>

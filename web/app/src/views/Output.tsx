@@ -70,6 +70,11 @@ function Weights({ output: o }: { output: Output }) {
   const all = o.modules.map((name, i) => ({ name, w: o.composed?.weights[i] ?? 0 }));
   const used = all.filter((m) => Math.abs(m.w) >= 0.0005).sort((a, b) => Math.abs(b.w) - Math.abs(a.w)).slice(0, 60);
   const most = Math.abs(used[0]?.w ?? 1);
+  const signed = used.some((m) => m.w < 0); // else zero is at the left, and bars have the whole width
+  const bar = (w: number) => {
+    const width = `${((signed ? 50 : 100) * Math.abs(w)) / most}%`;
+    return signed ? { width, [w < 0 ? "right" : "left"]: "50%" } : { width, left: "0" };
+  };
   return (
     <section class="card" aria-labelledby="weights">
       <h2 id="weights">Weights</h2>
@@ -77,7 +82,7 @@ function Weights({ output: o }: { output: Output }) {
         {used.map((m) => (
           <li key={m.name}>
             <span class="weights-name"><Name text={m.name} most={40} /></span>
-            <span class="axis" aria-hidden="true"><i class={m.w < 0 ? "negative" : ""} style={{ width: `${(50 * Math.abs(m.w)) / most}%`, [m.w < 0 ? "right" : "left"]: "50%" }} /></span>
+            <span class={`axis ${signed ? "" : "positive"}`} aria-hidden="true"><i class={m.w < 0 ? "negative" : ""} style={bar(m.w)} /></span>
             <span class="weights-value">{(m.w > 0 ? "+" : "") + digits(m.w)}</span>
           </li>
         ))}

@@ -116,7 +116,24 @@ function PluginFile() {
       {plugin && <p class="muted">Loaded: <Name text={plugin.name} /> {plugin.version && <Name text={plugin.version} most={20} />} from <Name text={plugin.file} most={60} /> <span class="mono">{plugin.sha256.slice(0, 12)}</span></p>}
       <Drop label="Drop an optimizer of yours" accept=".wasm,application/wasm" hint="a .wasm file; it gets no files, network or clock" onFile={(f) => void take(f)} />
       {problem && <Banner kind="bad">{problem}</Banner>}
+      {plugin && store.settings.value.optimizer === "plugin" && <Options />}
     </>
+  );
+}
+
+/** Options are a plugin's own, name=value on each line. */
+function Options() {
+  const s = store.settings.value;
+  const [text, setText] = useState(() => Object.entries(s.options).map(([name, value]) => `${name}=${value}`).join("\n"));
+  const take = (from: string) => {
+    setText(from);
+    const pairs = from.split("\n").map((line) => /^\s*([^=\s][^=]*?)\s*=\s*(.*?)\s*$/.exec(line)).filter((m) => m !== null);
+    store.settings.value = { ...s, options: Object.fromEntries(pairs.map(([, name = "", value = ""]) => [name, value])) };
+  };
+  return (
+    <Field label="Options of the plugin" hint="name=value, one a line">
+      <textarea rows={2} value={text} onInput={(e) => take(e.currentTarget.value)} placeholder="population=16" />
+    </Field>
   );
 }
 
@@ -124,13 +141,14 @@ function Live() {
   const active = activeRun.value;
   const runs = store.runs.value;
   const on = runs.filter((r) => store.compared.value.includes(r.id));
-  const last = active ?? on.at(-1);
+  const drawn = on.filter((r) => r.evaluations.length > 0);
+  const last = active ?? drawn.at(-1);
   return (
     <section class="card" aria-labelledby="live">
       <h2 id="live">{active ? "Under way" : "Runs"}</h2>
       {active && <Control run={active} />}
       {runs.length === 0 && <Empty title="Nothing yet">Run a search, and its objective is drawn here as it falls. Run several to compare them.</Empty>}
-      {on.length > 0 && <ObjectiveChart runs={on} />}
+      {drawn.length > 0 && <ObjectiveChart runs={drawn} />}
       {last && last.evaluations.length > 0 && <WeightsChart run={last} />}
       {runs.length > 0 && <Runs runs={runs} />}
     </section>
@@ -144,7 +162,7 @@ function Control({ run }: { run: Run }) {
     <div class="control">
       <div class="row spread">
         <p aria-live="off">
-          <strong>{run.phase || "Searching"}</strong>{" "}
+          <strong>{run.trouble ? "Waiting" : run.phase || "Searching"}</strong>{" "}
           <span class="muted">{run.evaluations.length} of {run.settings.budget} evaluations{best !== undefined && <>, best {digits(best)}</>}{run.seconds > 0 && <>, {run.seconds.toFixed(1)} s</>}</span>
         </p>
         <div class="row">

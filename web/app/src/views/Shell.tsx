@@ -1,6 +1,6 @@
 // The frame of every view: steps, where it runs, who is signed in, messages.
 import { go, path, type Path } from "../route";
-import { engine } from "../state/compute";
+import { engine, restart } from "../state/compute";
 import { signOut } from "../state/session";
 import { activeRun, dismiss, store, type Theme } from "../state/store";
 import { Button } from "../ui/parts";
@@ -28,7 +28,7 @@ export function Shell() {
       <header class="top">
         <Link to="/" class="brand">
           <svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="8" /><path d="M8 21v-6M16 24V8M24 21v-9" /></svg>
-          Medley
+          <span>Medley</span>
         </Link>
         <nav class="steps" aria-label="Steps">
           <ol>{steps.map(([to, label], i) => <Step key={to} to={to} label={label} number={i + 1} />)}</ol>
@@ -143,6 +143,19 @@ function Foot() {
       {local && e.state === "loading" && <span>{e.what} … {Math.round(100 * e.share)} %</span>}
       {local && e.state === "ready" && (
         <span><strong>{e.info.backend}</strong>{e.info.device ? <> on <bdi>{e.info.device}</bdi></> : null}: {e.info.rate.toFixed(0)} evaluations a second, measured here.</span>
+      )}
+      {local && e.state === "ready" && (
+        <details class="why">
+          <summary>Why {e.info.backend}?</summary>
+          <p>{e.info.reason}</p>
+          <ul>
+            {e.info.candidates.map((c) => (
+              <li key={c.name}><strong>{c.name}</strong>{c.device && <> on <bdi>{c.device}</bdi></>}: {c.error || (c.gflops > 0 ? `${c.gflops.toFixed(1)} GFLOP/s` : "passed its test")}{c.chosen ? ", taken" : ""}
+                {!c.chosen && c.name !== "reference" && <Button kind="quiet" onClick={() => void restart(c.name).catch(() => undefined)}>Use {c.name}</Button>}
+              </li>
+            ))}
+          </ul>
+        </details>
       )}
       {local && e.state === "failed" && <span>The engine did not start: {e.message} <Button kind="quiet" onClick={() => void engine().catch(() => undefined)}>Try again</Button></span>}
       <a href="/docs">API</a>

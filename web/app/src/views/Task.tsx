@@ -123,7 +123,7 @@ function Examples() {
       {store.mode.value === "local" && store.engine.value.state === "idle" && (
         <p class="muted">Token counts appear beside each row once the engine is loaded. <Button kind="quiet" onClick={() => void engine().catch(() => undefined)}>Count tokens</Button></p>
       )}
-      <ol class="rows">
+      <ol class={`rows ${store.tokens.value.size > 0 ? "counted" : ""}`}>
         {rows.map((row, i) => <ExampleRow key={row.id} row={row} number={i + 1} mistake={wrong[i] ?? ""} />)}
       </ol>
       <Evaluation total={evaluation.length} />
