@@ -30,7 +30,7 @@ type commands struct {
 	Bench     benchCommand     `cmd:"" help:"Rank optimizers on the built-in zoo's public tasks and on synthetic problems."`
 	Plugin    pluginCommand    `cmd:"" help:"Hold a plugin to the interface and the contract, and say what to change."`
 	Serve     serveCommand     `cmd:"" help:"Run the platform on this machine: API, jobs, evaluator."`
-	Token     tokenCommand     `cmd:"" help:"Access tokens."`
+	Token     tokenCommand     `cmd:"" help:"Make an access token with the keys of a server on this machine."`
 	Gateway   gatewayCommand   `cmd:"" help:"Answer the API, as a part of a cluster."`
 	Worker    workerCommand    `cmd:"" help:"Run compositions, as a part of a cluster."`
 	Evaluator evaluatorCommand `cmd:"" help:"Run models, as a part of a cluster."`
