@@ -121,6 +121,9 @@ func (a *app) inspect(typed string, base *baseFolder) inspected {
 	switch {
 	case err != nil:
 		err = checkpoint.IOFault(err, "read")
+	case strings.HasSuffix(path, ".gguf"):
+		x.Kind = kindBase
+		err = x.lookAtBase(path)
 	case !info.IsDir():
 		x.Kind = kindWeights
 		err = x.lookAtWeights(path)

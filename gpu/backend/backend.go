@@ -8,7 +8,11 @@
 // for bit, and never on what else is in the batch. Resuming a search from its trace relies on it.
 package backend
 
-import "context"
+import (
+	"context"
+
+	"github.com/medley-lora/medley/shared/checkpoint"
+)
 
 // Tensor is a row-major f32 array [rows, cols] owned by the pass that made it.
 type Tensor interface {
@@ -96,6 +100,23 @@ type HeadSplitter interface {
 func SplitsHeads(b Backend) bool {
 	s, ok := b.(interface{ SplitsHeads() bool })
 	return ok && s.SplitsHeads()
+}
+
+// Packed is a matrix [Rows, Cols] whose rows are blocks of small integers, as GGUF files have them.
+type Packed struct {
+	Type       checkpoint.DType
+	Data       []byte
+	Rows, Cols int
+}
+
+// Packer is a Backend that keeps such matrices packed and unpacks them as it uses them.
+type Packer interface {
+	// Packs says whether PackedMatrix takes a type.
+	Packs(t checkpoint.DType) bool
+	// PackedMatrix uploads the weight of a linear map [out, in]. Its blocks must hold finite numbers. Copied.
+	PackedMatrix(w Packed) (Resident, error)
+	// PackedTable uploads rows to be gathered by id, of any type in blocks. The data may be kept, as by Table.
+	PackedTable(t Packed) (Resident, error)
 }
 
 // Linear holds what Pass.Linear adds to the product. The zero value adds nothing.

@@ -1,6 +1,9 @@
 package backend
 
-import "github.com/medley-lora/medley/shared/fault"
+import (
+	"github.com/medley-lora/medley/shared/checkpoint"
+	"github.com/medley-lora/medley/shared/fault"
+)
 
 // The checks below are the argument rules of Pass, in one place so that every implementation refuses the same calls with the
 // same words. They cost nothing beside the operation they guard.
@@ -48,6 +51,15 @@ func CheckLinear(x Tensor, out, in int, residual Tensor) error {
 type FactorShape struct {
 	Rank, In, Out int
 	Scale         float32
+}
+
+// CheckPacked refuses a type that is not taken, and data of another size.
+func CheckPacked(w Packed, taken bool) error {
+	row, whole := checkpoint.PackedBytes(w.Type, w.Cols)
+	if !taken || !whole || w.Rows < 1 || row < 1 || len(w.Data)/row != w.Rows || len(w.Data)%row != 0 {
+		return mismatch("packed", "%d bytes of %s for [%d, %d]", len(w.Data), w.Type, w.Rows, w.Cols)
+	}
+	return nil
 }
 
 // CheckBias refuses a bias that has not one number per output.

@@ -7,6 +7,9 @@
 //   FLOAT32   [out/32][in][32]
 //   BFLOAT16  [out/32][in/2][32][2], in rounded up to 32
 //   INT8      [out/32][in/4][32][4], in rounded up to 64; a column is its integers times its scale
+//   BLOCKS8   [out/32][in/32] blocks of a f32 scale [32] and integers [8][32][4]
+//   BLOCKS4   [out/32][in/32] blocks of a scale and an offset of 16 bits [32][2] and integers of 4 bits [4][32][8]; a number is its
+//             integer times the scale, plus the offset
 // In f32, B [out, rank] of a low-rank update is packed as a weight is, and A [rank, in] keeps its rows with the stride of a
 // tensor. What a unit (below) reads instead is said in amx.h.
 #ifndef MEDLEY_CPU_H
@@ -54,7 +57,8 @@ void medley_flush_restore(unsigned long state);
 
 // Jobs.
 
-enum { FLOAT32, BFLOAT16, INT8 }; // how the numbers of a weight are stored
+enum { FLOAT32, BFLOAT16, INT8, BLOCKS8, BLOCKS4 }; // how the numbers of a weight are stored
+enum { BLOCK = 32 };                                // numbers of a column in one of their blocks
 
 typedef struct {
 	const void *a; // [rank, stride of in]
@@ -193,6 +197,8 @@ int medley_logprobs(medley_pool *p, const medley_isa *isa, medley_logprobs_job j
 int medley_pack(medley_pool *p, const float *w, int64_t out, int64_t in, float *panels);
 // medley_pack_bfloat16 makes panels of any number of columns; PANEL is a weight's.
 int medley_pack_bfloat16(medley_pool *p, const float *w, int64_t out, int64_t in, int64_t columns, uint16_t *panels);
+// medley_pack_blocks takes rows of GGUF's blocks of 32: Q8_0 into BLOCKS8, Q4_1 into BLOCKS4, and Q4_0 too if not offsets.
+int medley_pack_blocks(medley_pool *p, int64_t storage, int offsets, const uint8_t *w, int64_t out, int64_t in, char *panels);
 int medley_pack_int8(medley_pool *p, const float *w, int64_t out, int64_t in, int8_t *panels, float *scales);
 // medley_copy copies row from[i] of src to row to[i] of dst, i itself where a list is NULL: cols floats, and zeros up to wide.
 int medley_copy(medley_pool *p, float *dst, int64_t dst_stride, const int32_t *to, const float *src, int64_t src_stride, const int32_t *from, int64_t rows, int64_t cols, int64_t wide);
@@ -204,6 +210,7 @@ static inline int64_t medley_narrow_rows(int64_t storage, int64_t in) {
 	int64_t tile = storage == INT8 ? 64 : 32;
 	return medley_ceil(in, tile) * tile;
 }
+static inline int64_t medley_block_bytes(int64_t storage) { return PANEL * (4 + (storage == BLOCKS8 ? BLOCK : BLOCK / 2)); }
 // medley_factor is how many numbers a term's A and B hold, and the bytes of one.
 typedef struct {
 	int64_t a, b, size;

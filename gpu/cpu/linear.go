@@ -31,7 +31,7 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	}
 	p.collect(opt.Update)
 	job := C.medley_linear_job{
-		x: in.c(), w: m.panels, scales: (*C.float)(m.scales), bias: bias, residual: residual, y: y.c(), storage: p.b.storage, unit: p.b.unit, updater: p.b.updater,
+		x: in.c(), w: m.panels, scales: (*C.float)(m.scales), bias: bias, residual: residual, y: y.c(), storage: m.storage, unit: p.b.unitOf(m), updater: p.b.updater,
 		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), out: C.int64_t(m.rows),
 		x_stride: C.int64_t(stride(m.cols)), y_stride: C.int64_t(stride(m.rows)),
 	}

@@ -19,6 +19,10 @@ func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	if !p.ok(backend.CheckIDs("embed", ids, t.rows)) || !p.allocate(y) {
 		return y
 	}
+	if t.packed.Data != nil {
+		p.unpack(y, t, ids)
+		return y
+	}
 	p.copy(y.c(), stride(y.cols), nil, (*C.float)(unsafe.SliceData(t.table)), t.cols, ids, y.rows, y.cols, stride(y.cols))
 	return y
 }
@@ -135,7 +139,7 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 	defer p.b.memory.put(partial)
 	at := func(floats int) *C.float { return (*C.float)(unsafe.Add(partial.data, floats*4)) }
 	p.done(C.medley_logprobs(p.b.pool, p.b.isa, C.medley_logprobs_job{
-		x: in.c(), head: m.panels, scales: (*C.float)(m.scales), storage: p.b.storage, unit: p.b.unit, y: y.c(),
+		x: in.c(), head: m.panels, scales: (*C.float)(m.scales), storage: m.storage, unit: p.b.unitOf(m), y: y.c(),
 		highest: at(0), sums: at(in.rows * chunks), chosen: at(2 * in.rows * chunks),
 		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), vocabulary: C.int64_t(m.rows),
 		x_stride: C.int64_t(stride(in.cols)), y_stride: C.int64_t(stride(1)), chunks: C.int64_t(chunks),

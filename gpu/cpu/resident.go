@@ -22,6 +22,8 @@ type resident struct {
 	panels     unsafe.Pointer
 	scales     unsafe.Pointer // of a matrix of 8-bit integers
 	table      []float32
+	packed     backend.Packed // of a table in blocks
+	storage    C.int64_t      // of a matrix
 	shape      backend.FactorShape
 	bytes      int64
 	freed      bool // under b.mu
@@ -41,7 +43,7 @@ func (r *resident) Free() {
 	C.medley_free(r.data)
 	C.medley_free(r.panels)
 	C.medley_free(r.scales)
-	r.data, r.panels, r.scales, r.table = nil, nil, nil, nil
+	r.data, r.panels, r.scales, r.table, r.packed.Data = nil, nil, nil, nil, nil
 }
 
 // Matrix packs w.
@@ -87,12 +89,17 @@ func (b *native) upload(k backend.Kind, data []float32, rows, cols int, fill fun
 	if err := backend.CheckSize(k, len(data), rows, cols); err != nil {
 		return nil, err
 	}
+	return b.make(k, rows, cols, fill)
+}
+
+// make is upload after the check.
+func (b *native) make(k backend.Kind, rows, cols int, fill func(*resident) bool) (backend.Resident, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.closed {
 		return nil, errClosed
 	}
-	r := &resident{b: b, kind: k, rows: rows, cols: cols}
+	r := &resident{b: b, kind: k, rows: rows, cols: cols, storage: b.storage}
 	if !fill(r) {
 		C.medley_free(r.data)
 		C.medley_free(r.panels)

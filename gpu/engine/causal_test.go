@@ -262,3 +262,61 @@ func TestCausalRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestGoldenGGUF: the same checkpoints in GGUF files, written by tools/peers/gguf_tiny.py, give the same numbers.
+func TestGoldenGGUF(t *testing.T) {
+	expected := loadCausal(t)
+	b := backends["cpu"](t)
+	defer b.Close()
+	for _, name := range []string{"llama2", "biased", "yarn"} {
+		t.Run(name, func(t *testing.T) {
+			e, err := engine.Open(t.Context(), filepath.Join("testdata", "causal", name+".gguf"), b, engine.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			checkCausal(t, e, expected, expected.Models[name], &engine.Composition{})
+			if name != "llama2" {
+				return
+			}
+			number, err := e.AddModule(causalAdapter(t, name)) // its names are Transformers'
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkCausal(t, e, expected, expected.Models[name].Adapter, &engine.Composition{Terms: []backend.Term{{Module: number, Weight: 1}}})
+		})
+	}
+}
+
+// TestGGUFRefused changes a text of the same length in a file.
+func TestGGUFRefused(t *testing.T) {
+	whole, err := os.ReadFile(filepath.Join("testdata", "causal", "llama2.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := backends["cpu"](t)
+	defer b.Close()
+	for _, c := range []struct{ old, new, want string }{
+		{"general.architecture\x08\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00llama", "general.architecture\x08\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00gemma", "general.architecture"},
+		{"gpt2", "bert", "tokenizer.ggml.model"},
+		{"llama-bpe", "unknown!!", "tokenizer.ggml.pre"},
+		{"tokenizer.ggml.token_type", "tokenizer.ggml.token_tipe", "token_type"},
+		{"llama.embedding_length", "llama.embedding_lenkth", "shape"},
+		{"llama.block_count", "llama.block_kount", "no such tensor"},
+		{"blk.1.attn_q.weight", "blk.1.attn_x.weight", "not known"},
+		{"blk.1.ffn_norm.weight", "blk.9.ffn_norm.weight", "no such tensor"},
+	} {
+		changed := strings.Replace(string(whole), c.old, c.new, 1)
+		if changed == string(whole) {
+			t.Fatalf("the file does not hold %q", c.old)
+		}
+		path := filepath.Join(t.TempDir(), "x.gguf")
+		if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := engine.Open(t.Context(), path, b, engine.Options{})
+		if fault.CodeOf(err) == "" || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), path) {
+			t.Errorf("%q for %q: %v, want an error that names %q", c.new, c.old, err, c.want)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"os"
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -70,9 +69,13 @@ type modules struct {
 	factors map[string][]backend.Resident // by map, then by module; nil where a module leaves the map alone
 }
 
-// Open loads a base model from a folder in Hugging Face's layout. ctx bounds the loading.
-func Open(ctx context.Context, dir string, b backend.Backend, opt Options) (*Engine, error) {
-	return OpenFS(ctx, os.DirFS(dir), b, opt)
+// Open loads a base model from a folder in Hugging Face's layout, or from a GGUF file. ctx bounds the loading.
+func Open(ctx context.Context, path string, b backend.Backend, opt Options) (*Engine, error) {
+	f, err := OpenFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	return f.open(ctx, b, opt)
 }
 
 // OpenFS is Open for a file system whose root is the folder; see checkpoint.OpenModelFS.
@@ -81,6 +84,10 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 	if err != nil {
 		return nil, err
 	}
+	return f.open(ctx, b, opt)
+}
+
+func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Engine, error) {
 	if opt.Admit != nil {
 		parameters, _ := f.Store.Size()
 		if err := opt.Admit(parameters); err != nil {
@@ -88,7 +95,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 			return nil, err
 		}
 	}
-	model, err := f.load(weights{ctx, f.Store}, b)
+	model, err := f.load(weights{f.named, ctx}, b)
 	if err != nil {
 		f.Store.Close()
 		return nil, err
@@ -262,22 +269,23 @@ func (e *Engine) cutSource(ids []int32) (cut []int32, warning string) {
 
 func cutTo(tokens, most int) string { return fmt.Sprintf("cut from %d to %d tokens", tokens, most) }
 
-// weights adapts a checkpoint to what models are loaded from, and stops when ctx ends.
+// weights are what a model is loaded from until ctx ends.
 type weights struct {
-	ctx   context.Context
-	store *checkpoint.Store
-}
-
-func (w weights) Shape(name string) ([]int, bool) {
-	info, ok := w.store.Info(name)
-	return info.Shape, ok
+	model.Weights
+	ctx context.Context
 }
 
 func (w weights) Float32(name string) ([]float32, error) {
 	if err := w.ctx.Err(); err != nil {
 		return nil, err
 	}
-	return w.store.Float32(name)
+	return w.Weights.Float32(name)
 }
 
-func (w weights) Release(name string) { w.store.Release(name) }
+// Packed implements model.PackedWeights.
+func (w weights) Packed(name string) (backend.Packed, bool) {
+	if p, ok := w.Weights.(model.PackedWeights); ok && w.ctx.Err() == nil {
+		return p.Packed(name)
+	}
+	return backend.Packed{}, false
+}

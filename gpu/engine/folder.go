@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/llama"
@@ -14,14 +15,16 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 )
 
-// Folder is a base model's folder in Hugging Face's layout, checked but with no weights read.
+// Folder is a base model, a folder in Hugging Face's layout or a GGUF file, checked but with no weights read.
 type Folder struct {
 	Summary   Summary
 	Tokenizer *tokenizer.Tokenizer
 	Store     *checkpoint.Store // for the caller to close
+	GGUF      bool              // it is such a file
 
-	t5    *t5.Config // of these one is set
+	t5    *t5.Config // of these two one is set
 	llama *llama.Config
+	named model.Weights // the store's tensors by the names that models know
 }
 
 // Summary describes a base model for people.
@@ -34,8 +37,33 @@ type Summary struct {
 // maxConfig bounds config.json in bytes.
 const maxConfig = 4 << 20
 
-// OpenFolder refuses a folder without config.json, tokenizer or weights, and one whose tokenizer has more tokens than the model.
-func OpenFolder(dir string) (*Folder, error) { return OpenFolderFS(os.DirFS(dir)) }
+// OpenFolder opens a folder or a GGUF file. It refuses a folder without config.json, tokenizer or weights, and one whose tokenizer has more
+// tokens than the model.
+func OpenFolder(path string) (*Folder, error) {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return OpenGGUF(os.DirFS(filepath.Dir(path)), filepath.Base(path))
+	}
+	return OpenFolderFS(os.DirFS(path))
+}
+
+// OpenGGUF opens a GGUF file of fsys.
+func OpenGGUF(fsys fs.FS, name string) (*Folder, error) {
+	file, err := checkpoint.OpenGGUF(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	f := &Folder{Store: file.Store, GGUF: true}
+	if f.Tokenizer, err = tokenizer.FromGGUF(file.Values); err == nil {
+		var g *llama.GGUF
+		if g, err = llama.OpenGGUF(file, f.Tokenizer.VocabSize()); err == nil {
+			f.named = g
+			f.describe(&g.Config)
+			return f, nil
+		}
+	}
+	file.Close()
+	return nil, err
+}
 
 // OpenFolderFS is OpenFolder for a file system whose root is the folder; see checkpoint.OpenModelFS.
 func OpenFolderFS(fsys fs.FS) (*Folder, error) {
@@ -53,8 +81,11 @@ func OpenFolderFS(fsys fs.FS) (*Folder, error) {
 	if n := f.Tokenizer.VocabSize(); n > f.Summary.VocabSize {
 		return nil, fault.New(fault.Invalid, "tokenizer", "has %d tokens, the model only %d", n, f.Summary.VocabSize)
 	}
-	f.Store, err = checkpoint.OpenModelFS(fsys)
-	return f, err
+	if f.Store, err = checkpoint.OpenModelFS(fsys); err != nil {
+		return nil, err
+	}
+	f.named = stored{f.Store}
+	return f, nil
 }
 
 // configure reads config.json by the family that it names.
@@ -64,8 +95,7 @@ func (f *Folder) configure(data []byte) error {
 	}
 	if err := json.Unmarshal(data, &named); err == nil && llama.Handles(named.ModelType) {
 		c, err := llama.ParseConfig(data)
-		f.llama = &c
-		f.Summary = Summary{Family: c.ModelType, DecoderLayers: c.Layers, Width: c.Width, Heads: c.Heads, KVHeads: c.KVHeads, VocabSize: c.VocabSize}
+		f.describe(&c)
 		return err
 	}
 	c, err := t5.ParseConfig(data)
@@ -77,8 +107,20 @@ func (f *Folder) configure(data []byte) error {
 	return err
 }
 
-// Load uploads the folder's model, from weights that may be others than its own, to b.
-func (f *Folder) Load(w model.Weights, b backend.Backend) (Model, error) { return f.load(w, b) }
+// describe takes a decoder-only model's configuration.
+func (f *Folder) describe(c *llama.Config) {
+	f.llama = c
+	f.Summary = Summary{Family: c.ModelType, DecoderLayers: c.Layers, Width: c.Width, Heads: c.Heads, KVHeads: c.KVHeads, VocabSize: c.VocabSize}
+}
+
+// Maps are the linear maps that adapters may update. It refuses, without the cost of loading, what Open would refuse.
+func (f *Folder) Maps() (map[string]model.Map, error) {
+	m, err := f.load(shapes{f.named}, nowhere{})
+	if err != nil {
+		return nil, err
+	}
+	return m.Maps(), nil
+}
 
 func (f *Folder) load(w model.Weights, b backend.Backend) (family, error) {
 	if f.t5 != nil {
@@ -99,3 +141,29 @@ func (f *Folder) load(w model.Weights, b backend.Backend) (family, error) {
 	}
 	return c, nil
 }
+
+// stored are the tensors of a store under their own names.
+type stored struct{ *checkpoint.Store }
+
+func (s stored) Shape(name string) ([]int, bool) {
+	info, ok := s.Info(name)
+	return info.Shape, ok
+}
+
+// shapes are weights without their numbers: a model loaded from them on nowhere has had its shapes checked, and no more.
+type shapes struct{ model.Weights }
+
+func (shapes) Float32(string) ([]float32, error) { return nil, nil }
+func (shapes) Release(string)                    {}
+
+// nowhere is a backend that models are loaded on only for their shapes; it runs nothing.
+type nowhere struct{ backend.Backend }
+
+func (nowhere) Matrix([]float32, int, int) (backend.Resident, error) { return nothing{}, nil }
+func (nowhere) Table([]float32, int, int) (backend.Resident, error)  { return nothing{}, nil }
+func (nowhere) Vector([]float32) (backend.Resident, error)           { return nothing{}, nil }
+
+type nothing struct{}
+
+func (nothing) Bytes() int64 { return 0 }
+func (nothing) Free()        {}

@@ -45,13 +45,13 @@ type Config struct {
 
 // kind is what the families differ in.
 type kind struct {
-	qkvBias, outBias bool // of attention, whatever AttentionBias says
-	honoursBias      bool // AttentionBias and, in Llama, MLPBias count
-	headNorms        bool // queries and keys are normalised, head by head
-	windowed         bool // whether sliding_window counts: always in Mistral, in Qwen if use_sliding_window
-	byLayer          bool // layer_types and max_window_layers count
-	theta            float64
-	headDim          int // when the file does not say: 0 for Width / Heads
+	qkvBias     bool // of queries, keys and values, whatever AttentionBias says
+	honoursBias bool // AttentionBias and, in Llama, MLPBias count
+	headNorms   bool // queries and keys are normalised, head by head
+	windowed    bool // whether sliding_window counts: always in Mistral, in Qwen if use_sliding_window
+	byLayer     bool // layer_types and max_window_layers count
+	theta       float64
+	headDim     int // when the file does not say: 0 for Width / Heads
 }
 
 var kinds = map[string]kind{

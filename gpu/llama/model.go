@@ -90,7 +90,7 @@ func (l *loader) layer(i int) layer {
 	c, prefix := l.config, fmt.Sprintf("model.layers.%d.", i)
 	attention, mlp := prefix+"self_attn.", prefix+"mlp."
 	inner, shared := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	qkvBias, outBias := c.kind.qkvBias || c.AttentionBias, c.kind.outBias || c.AttentionBias
+	qkvBias, outBias := c.kind.qkvBias || c.AttentionBias, c.AttentionBias
 	made := layer{
 		input:  l.norm(prefix+"input_layernorm.weight", c.Width),
 		q:      l.Linear(attention+"q_proj", inner, c.Width, qkvBias),

@@ -17,6 +17,13 @@ type Weights interface {
 	Release(name string)
 }
 
+// PackedWeights are Weights of which some are blocks of small integers.
+type PackedWeights interface {
+	Weights
+	// Packed returns a matrix that is in blocks, valid until the checkpoint is closed.
+	Packed(name string) (backend.Packed, bool)
+}
+
 // Loaded is what a model has on its backend.
 type Loaded struct {
 	maps  map[string]Map
@@ -71,14 +78,39 @@ func (l *Loader) Linear(name string, out, in int, biased bool) Linear {
 
 // Matrix uploads the weight of a linear map.
 func (l *Loader) Matrix(name string, out, in int) backend.Resident {
-	w := l.Tensor(name, out, in)
-	r := l.Keep(name, func() (backend.Resident, error) { return l.Backend.Matrix(w, out, in) })
+	r := l.packed(name, out, in, true)
+	if r == nil {
+		w := l.Tensor(name, out, in)
+		r = l.Keep(name, func() (backend.Resident, error) { return l.Backend.Matrix(w, out, in) })
+	}
 	l.Weights.Release(name)
 	return r
 }
 
+// packed uploads a matrix or a table as the blocks that it is, and is nil if it is none or the backend has no use for them.
+func (l *Loader) packed(name string, rows, cols int, matrix bool) backend.Resident {
+	weights, has := l.Weights.(PackedWeights)
+	packer, takes := l.Backend.(backend.Packer)
+	if l.Err != nil || !has || !takes {
+		return nil
+	}
+	p, ok := weights.Packed(name)
+	if !ok || p.Rows != rows || p.Cols != cols || (matrix && !packer.Packs(p.Type)) {
+		return nil
+	}
+	return l.Keep(name, func() (backend.Resident, error) {
+		if matrix {
+			return packer.PackedMatrix(p)
+		}
+		return packer.PackedTable(p)
+	})
+}
+
 // Table makes rows to be gathered.
 func (l *Loader) Table(name string, n, d int) backend.Resident {
+	if r := l.packed(name, n, d, false); r != nil {
+		return r
+	}
 	t := l.Tensor(name, n, d)
 	return l.Keep(name, func() (backend.Resident, error) { return l.Backend.Table(t, n, d) })
 }

@@ -38,7 +38,7 @@ var causalTexts = []string{
 	"func main() { fmt.Println(\"héllo\") }", "if (a && b) || c != d { return x->y; }", "#include <stdio.h>\r\n\r\nint main(void)\r\n{\r\n}", "!!!???...", "...\n\n...", "--\r\r\n",
 	"<|begin|>", "a<|end|>b", "<|im_start|>user\nhi<|im_end|>\n", "<think> x </think>", "<|beg", "a[WORD]b [WORD] [WORD]", "a  [LEFT] b", "é[NFC]", "e\u0301[NFC]x", "xé[NFC]",
 	"café cafe\u0301 Å Å", "日本語のテキスト", "中文，标点。", "한국어", "العربية ١٢٣", "हिन्दी", "ไทย", "Ελληνικά", "Привет, мир!", "𝕳𝖊𝖑𝖑𝖔 𐍈",
-	"😀 😃👍🏽", "👨\u200d👩\u200d👧\u200d👦", "🏳️\u200d🌈🇫🇷", "\u200b\ufeff\u2060", "\x00\x01\x7f", "\ufffd", "unmerged unmerged", "▁", "▁a ▁ b", " ▁", "a▁b", "<0x41>", "<0xE4><0xBD>",
+	"😀 😃👍🏽", "👨\u200d👩\u200d👧\u200d👦", "🏳️\u200d🌈🇫🇷", "\u200b\ufeff\u2060", "\x00\x01\x7f", "\ufffd", "unmerged theunmerged theunmerged", "▁", "▁a ▁ b", " ▁", "a▁b", "<0x41>", "<0xE4><0xBD>",
 	"the quick brown fox jumps over the lazy dog", "The The THE", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "abababababababab",
 }
 

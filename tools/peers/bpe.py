@@ -64,8 +64,7 @@ def finish(name, file):
     file["added_tokens"] = added = [a for a in added if a["content"] not in BYTES]
     if name == "llama3":
         file["model"]["ignore_merges"] = True
-        free = set(range(len(vocab) + 1)) - set(vocab.values())  # training may leave an id out
-        vocab["Ġunmerged"] = min(free)  # found whole or not at all
+        vocab.setdefault("Ġtheunmerged", len(vocab))  # found whole or not at all
     if name in ("llama3", "llama2", "mistral"):
         begin = {"SpecialToken": {"id": "<|begin|>", "type_id": 0}}
         template = {"type": "TemplateProcessing", "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],

@@ -74,6 +74,9 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	if backend.SplitsHeads(b) {
 		t.Run("heads", s.heads)
 	}
+	if _, ok := s.backend.(backend.Packer); ok {
+		t.Run("packed", s.packed)
+	}
 	t.Run("no rows", s.noRows)
 	t.Run("residents", s.residents)
 	t.Run("sticky errors", s.stickyErrors)
