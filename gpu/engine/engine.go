@@ -24,6 +24,10 @@ type Options struct {
 	// MaxSource and MaxTarget are the most tokens of an input and of an output, the end token included; longer ones are cut
 	// with a warning. Defaults 2048 and 256, as LoraHub's.
 	MaxSource, MaxTarget int
+	// Quantise turns the weights of linear maps into blocks of integers of 8 or 4 bits as they are loaded: "q8", "q4", or "" for as they
+	// are. Maps whose inputs are no multiple of 32 stay as they are, and so do embeddings and maps that are in blocks already.
+	// Engine.Quantised says what it costs. The backend must be a backend.Packer.
+	Quantise string
 }
 
 func (o Options) withDefaults() Options {
@@ -48,6 +52,7 @@ type Engine struct {
 	info    backend.Info
 	model   family
 	store   *checkpoint.Store
+	changes []Quantised
 
 	mu         sync.Mutex
 	registered []module // by number; those given back are empty
@@ -86,14 +91,16 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 }
 
 func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Engine, error) {
-	model, err := f.load(weights{f.named, ctx}, b)
+	e := &Engine{Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), store: f.Store}
+	named, err := e.quantising(weights{f.named, ctx})
+	if err == nil {
+		e.model, err = f.load(named, b)
+	}
 	if err != nil {
 		f.Store.Close()
 		return nil, err
 	}
-	return &Engine{
-		Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), model: model, store: f.Store,
-	}, nil
+	return e, nil
 }
 
 // Close frees the model and every module. The backend stays open.
