@@ -25,6 +25,16 @@ func TestCausalBase(t *testing.T) {
 	if strings.TrimSpace(generated.stdout) == "" {
 		t.Error("nothing was generated")
 	}
+	quantised := succeed(t, "score", "--base", p.base(), "--backend", "cpu", "--quantize", "q8", "--modules", p.module("add"), "--weights", "0", "--examples", few)
+	if n := strings.Count(quantised.stderr, "off by: "); n < 6 || !strings.Contains(quantised.stderr, "quantised decoder.block.2, off by: layer.0.SelfAttention.q 0.") {
+		t.Errorf("%d layers are said to be off: %.300s", n, quantised.stderr)
+	}
+	for args, want := range map[string]string{"--quantize=q3": "q4", "--quantize=q4 --backend=reference": "cpu"} {
+		o := medley(t, append([]string{"score", "--base", p.base(), "--modules", p.module("add"), "--weights", "0", "--examples", few, "--backend", "cpu"}, strings.Fields(args)...)...)
+		if o.code == 0 || !strings.Contains(o.stderr, want) {
+			t.Errorf("%s: exit code %d, %s", args, o.code, o.stderr)
+		}
+	}
 	succeed(t, append([]string{"merge", "--method", "delta", "--modules", adapter, "--weights", "0.5", "--out", p.to("half")}, "--base", base)...)
 	succeed(t, append([]string{"compose", "--modules", adapter, "--modules", p.to("half"), "--examples", few, "--out", p.to("out"), "--budget", "20"}, on...)...)
 	m, err := peft.Open(p.to("out"), peft.OpenOptions{})
