@@ -60,7 +60,9 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 		b.Close()
 		return nil, fault.In("--base "+folder, err)
 	}
-	noteQuantised(a, e.Quantised())
+	if noteQuantised(a, e.Quantised()); f.Quantize != "" && len(e.Quantised()) == 0 {
+		a.note("--quantize changed nothing: the weights are in blocks already, or their rows are no multiple of 32")
+	}
 	return &base{
 		backend: b.Info().Name, device: b.Info().Device, reason: choice.Reason,
 		open: func(method lora.Method, modules []module) (session, error) {

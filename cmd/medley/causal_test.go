@@ -29,6 +29,9 @@ func TestCausalBase(t *testing.T) {
 	if n := strings.Count(quantised.stderr, "off by: "); n < 6 || !strings.Contains(quantised.stderr, "quantised decoder.block.2, off by: layer.0.SelfAttention.q 0.") {
 		t.Errorf("%d layers are said to be off: %.300s", n, quantised.stderr)
 	}
+	if o := succeed(t, append([]string{"score", "--quantize", "q4", "--modules", adapter, "--weights", "0", "--examples", few}, on...)...); !strings.Contains(o.stderr, "changed nothing") {
+		t.Errorf("rows of 16 were quantised: %s", o.stderr)
+	}
 	for args, want := range map[string]string{"--quantize=q3": "q4", "--quantize=q4 --backend=reference": "cpu"} {
 		o := medley(t, append([]string{"score", "--base", p.base(), "--modules", p.module("add"), "--weights", "0", "--examples", few, "--backend", "cpu"}, strings.Fields(args)...)...)
 		if o.code == 0 || !strings.Contains(o.stderr, want) {
