@@ -48,6 +48,9 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 	if f.Quantize != "" && choice.Name != "cpu" {
 		return nil, fault.New(fault.Unsupported, "--quantize", "is for --backend cpu; %s was taken", choice.Name)
 	}
+	if f.Chat && choice.Name == webGPU {
+		return nil, fault.New(fault.Unsupported, "--chat", "is for --backend cpu and reference; %s was taken", choice.Name)
+	}
 	if choice.Name == webGPU {
 		return openElsewhere(a, folder, f, choice.Reason)
 	}
@@ -55,7 +58,7 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := engine.Open(a.ctx, folder, b, engine.Options{Quantise: f.Quantize})
+	e, err := engine.Open(a.ctx, folder, b, engine.Options{Quantise: f.Quantize, Chat: f.Chat})
 	if err != nil {
 		b.Close()
 		return nil, fault.In("--base "+folder, err)

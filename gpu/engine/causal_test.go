@@ -200,3 +200,49 @@ func TestGGUFRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestChat: a message stands in the model's frame, whose tokens are no part of the target; a folder keeps it in one of two files.
+func TestChat(t *testing.T) {
+	b := backends["cpu"](t)
+	defer b.Close()
+	const template = `{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endfor %}`
+	open := func(file, content string) (*engine.Engine, error) {
+		dir := enginetest.CausalFolder(t, "llama2")
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return engine.Open(t.Context(), dir, b, engine.Options{Chat: true})
+	}
+	quoted := strings.NewReplacer(`\`, `\\`).Replace(template)
+	for file, content := range map[string]string{
+		"chat_template.jinja":   template,
+		"tokenizer_config.json": `{"bos_token": "<|begin|>", "eos_token": "<|end|>", "chat_template": [{"name": "tools", "template": "x"}, {"name": "default", "template": "` + quoted + `"}]}`,
+	} {
+		e, err := open(file, content)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		examples, _ := e.Encode([]task.Example{{Input: "the", Output: "cat"}})
+		want := e.Tokenizer.EncodeBare("<|begin|><|im_start|>user\nthe<|im_end|>")
+		if x := examples[0]; !slices.Equal(x.Source, want) || !slices.Equal(x.Target, append(e.Tokenizer.EncodeBare("cat"), e.Tokenizer.EOS())) {
+			t.Errorf("%s: %v, want the source %v", file, x, want)
+		}
+		if prompt, _ := e.EncodeInput("the"); !slices.Equal(prompt, want) {
+			t.Errorf("%s: the prompt is %v, want %v", file, prompt, want)
+		}
+		e.Close()
+	}
+	bare, err := open("chat_template.jinja", "{{ messages[0].content }}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bare.Close()
+	if prompt, _ := bare.EncodeInput(""); len(prompt) != 1 {
+		t.Errorf("nothing in no frame is %v", prompt)
+	}
+	for file, content := range map[string]string{"chat_template.jinja": "{% broken", "tokenizer_config.json": `{"eos_token": "<|end|>"}`} {
+		if _, err := open(file, content); err == nil || !strings.Contains(err.Error(), "chat") {
+			t.Errorf("%s of %q: %v", file, content, err)
+		}
+	}
+}

@@ -28,6 +28,8 @@ type Options struct {
 	// are. Maps whose inputs are no multiple of 32 stay as they are, and so do embeddings and maps that are in blocks already.
 	// Engine.Quantised says what it costs. The backend must be a backend.Packer.
 	Quantise string
+	// Chat takes an input for a user's message and puts the model's chat template around it; the output is the answer.
+	Chat bool
 }
 
 func (o Options) withDefaults() Options {
@@ -94,7 +96,7 @@ func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Eng
 	e := &Engine{Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), store: f.Store}
 	named, err := e.quantising(weights{f.named, ctx})
 	if err == nil {
-		e.model, err = f.load(named, b)
+		e.model, err = f.load(named, b, opt.Chat)
 	}
 	if err != nil {
 		f.Store.Close()
