@@ -3,14 +3,8 @@
 package chat
 
 import (
-	"errors"
 	"strings"
 	"time"
-
-	"github.com/nikolalohinski/gonja/v2/builtins"
-	"github.com/nikolalohinski/gonja/v2/config"
-	"github.com/nikolalohinski/gonja/v2/exec"
-	"github.com/nikolalohinski/gonja/v2/loaders"
 
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -32,11 +26,11 @@ func (f *Frame) Around(message string) string {
 const (
 	maxTemplate = 1 << 20 // bytes
 	patience    = 5 * time.Second
-	name        = "/template"
 	probe       = "medley-probe" // a message that no template has in it
 )
 
-var field = "chat_template"
+// field is what errors are about.
+const field = "chat_template"
 
 // NewFrame runs a template on trial messages. One that does something else to a message than to put text around it is refused, and so is one
 // that takes long. bos and eos are the texts of the tokens that begin and end a text, empty for none.
@@ -85,29 +79,4 @@ func frame(template, bos, eos string) (*Frame, error) {
 		}
 	}
 	return &f, nil
-}
-
-// render runs a template on one message. It sees no files and no other templates.
-func render(template, bos, eos, message string) (string, error) {
-	c := config.New()
-	c.TrimBlocks, c.LeftStripBlocks, c.KeepTrailingNewline = true, true, true
-	loader, err := loaders.NewMemoryLoader(map[string]string{name: template})
-	if err != nil {
-		return "", fault.Wrap(err, fault.Invalid, field, "cannot be read: %v", err)
-	}
-	t, err := exec.NewTemplate(name, c, loader, &exec.Environment{
-		Context: builtins.GlobalFunctions, Filters: builtins.Filters, Tests: builtins.Tests, ControlStructures: builtins.ControlStructures, Methods: builtins.Methods,
-	})
-	if err != nil {
-		return "", fault.Wrap(err, fault.Invalid, field, "is no template: %v", err)
-	}
-	text, err := t.ExecuteToString(exec.NewContext(map[string]any{
-		"messages":              []any{map[string]any{"role": "user", "content": message}},
-		"add_generation_prompt": true, "bos_token": bos, "eos_token": eos,
-		"raise_exception": func(why string) (string, error) { return "", errors.New(why) }, //nolint:err113 // the template's own words
-	}))
-	if err != nil {
-		return "", fault.Wrap(err, fault.Invalid, field, "fails: %v", err)
-	}
-	return text, nil
 }
