@@ -34,7 +34,7 @@ func openBaseFolder(dir string) (*baseFolder, error) {
 // baseFiles is what a base model's folder holds beside weights.
 var baseFiles = []string{
 	"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-	"spiece.model", "LICENSE", "LICENSE.txt",
+	"spiece.model", "chat_template.jinja", "LICENSE", "LICENSE.txt",
 }
 
 // copyBaseFiles copies those of baseFiles that there are.

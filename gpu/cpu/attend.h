@@ -133,33 +133,41 @@ static int64_t attend_scratch(const medley_attend_job *j) {
 	return floats * (int64_t)sizeof(float);
 }
 
+// attend_head does a span for one head. qs is room for its queries and results, used if the head is padded, as k and v are then.
+static void attend_head(const medley_attend_job *j, const medley_span *s, int64_t at, const float *k, const float *v, float *qs, attend_memory *m) {
+	int64_t stride = j->stride, padded = medley_ceil(j->width, VL) * VL;
+	const float *bias = j->bias ? j->bias + at * j->distances : 0, *q = j->q + at * j->width;
+	float *y = j->y + at * j->width, *ys = qs + ATTEND_ROWS * padded;
+	for (int64_t r = s->q0; r < s->q1; r += ATTEND_ROWS) {
+		int64_t rows = medley_min(ATTEND_ROWS, s->q1 - r);
+		if (padded == j->width) {
+			head h = {q + r * stride, k, v, y + r * stride, stride, j->kv_stride, stride, padded};
+			attend_rows(j, s, &h, bias, r - s->q0, rows, m);
+			continue;
+		}
+		gather(q + r * stride, stride, rows, j->width, qs, padded);
+		head h = {qs, k, v, ys, padded, padded, padded, padded};
+		attend_rows(j, s, &h, bias, r - s->q0, rows, m);
+		for (int64_t i = 0; i < rows; i++) gather(ys + i * padded, padded, 1, j->width, y + (r + i) * stride, j->width);
+	}
+}
+
+// attend_task does the heads of a span that share keys and values, which are packed once for all of them.
 static void attend_task(void *arg, int64_t task, float *scratch) {
 	const medley_attend_job *j = arg;
-	const medley_span *s = &j->spans[task / j->heads];
-	int64_t at = task % j->heads, stride = j->stride, kv = j->kv_stride, keys = s->k1 - s->k0, padded = medley_ceil(j->width, VL) * VL;
-	const float *bias = j->bias ? j->bias + at * j->distances : 0;
-	int64_t shared = s->k0 * kv + at / j->group * j->width;
-	const float *q = j->q + at * j->width, *k = j->k + shared, *v = j->v + shared;
-	float *y = j->y + at * j->width;
+	int64_t shared_heads = j->heads / j->group, padded = medley_ceil(j->width, VL) * VL;
+	const medley_span *s = &j->spans[task / shared_heads];
+	int64_t shared = task % shared_heads, from = s->k0 * j->kv_stride + shared * j->width;
+	const float *k = j->k + from, *v = j->v + from;
+	int64_t keys = s->k1 - s->k0;
 	attend_memory m = {.keys = scratch, .stride = medley_ceil(j->max_keys, PANEL) * PANEL, .packed = unseen(j, s, 0) / PANEL};
 	m.scores = m.keys + m.stride * padded;
 	m.query = m.scores + ATTEND_ROWS * m.stride;
-	if (padded == j->width) {
-		for (int64_t r = s->q0; r < s->q1; r += ATTEND_ROWS) {
-			head h = {q + r * stride, k, v, y + r * stride, stride, kv, stride, padded};
-			attend_rows(j, s, &h, bias, r - s->q0, medley_min(ATTEND_ROWS, s->q1 - r), &m);
-		}
-		return;
-	}
 	float *ks = m.query + ATTEND_ROWS * padded + PANEL, *vs = ks + keys * padded;
-	float *qs = vs + keys * padded, *ys = qs + ATTEND_ROWS * padded;
-	gather(k, kv, keys, j->width, ks, padded);
-	gather(v, kv, keys, j->width, vs, padded);
-	for (int64_t r = s->q0; r < s->q1; r += ATTEND_ROWS) {
-		int64_t rows = medley_min(ATTEND_ROWS, s->q1 - r);
-		gather(q + r * stride, stride, rows, j->width, qs, padded);
-		head h = {qs, ks, vs, ys, padded, padded, padded, padded};
-		attend_rows(j, s, &h, bias, r - s->q0, rows, &m);
-		for (int64_t i = 0; i < rows; i++) gather(ys + i * padded, padded, 1, j->width, y + (r + i) * stride, j->width);
+	if (padded != j->width) {
+		gather(k, j->kv_stride, keys, j->width, ks, padded);
+		gather(v, j->kv_stride, keys, j->width, vs, padded);
+		k = ks, v = vs;
 	}
+	for (int64_t g = 0; g < j->group; g++) attend_head(j, s, shared * j->group + g, k, v, vs + keys * padded, &m);
 }

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/chat"
 	"github.com/medley-lora/medley/gpu/llama"
 	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/gpu/tokenizer"
@@ -17,11 +18,12 @@ import (
 // causal is a decoder-only model: a target continues its source in one sequence, and its tokens alone count.
 type causal struct {
 	*llama.Model
-	endIDs []int32 // the first ends a target
+	endIDs []int32     // the first ends a target
+	chat   *chat.Frame // around an input; nil for none
 }
 
 // newCausal collects the tokens that end a text: the tokenizer's and the configuration's.
-func newCausal(m *llama.Model, t *tokenizer.Tokenizer) (causal, error) {
+func newCausal(m *llama.Model, t *tokenizer.Tokenizer, frame *chat.Frame) (causal, error) {
 	var ids []int32
 	if id := t.EOS(); id >= 0 {
 		ids = append(ids, id)
@@ -30,7 +32,7 @@ func newCausal(m *llama.Model, t *tokenizer.Tokenizer) (causal, error) {
 	if len(ids) == 0 {
 		return causal{}, fault.New(fault.Invalid, "eos_token", "neither tokenizer_config.json nor config.json (eos_token_id) names the token that ends a text")
 	}
-	return causal{m, ids}, nil
+	return causal{m, ids, frame}, nil
 }
 
 // separator stands between an input and its output unless there is white space already.
@@ -47,6 +49,9 @@ func separator(input, output string) string {
 // are the output's.
 func (c causal) encode(t *tokenizer.Tokenizer, input, output string) (source, target []int32) {
 	source = c.prompt(t, input)
+	if c.chat != nil {
+		return source, append(t.EncodeBare(output), c.endIDs[0])
+	}
 	whole := t.Encode(input + separator(input, output) + output)
 	if input == "" { // what source begins with is no part of the text
 		whole = append(slices.Clone(source), t.EncodeBare(output)...)
@@ -59,9 +64,14 @@ func (c causal) encode(t *tokenizer.Tokenizer, input, output string) (source, ta
 	return source[:common], append(slices.Clone(whole[common:]), c.endIDs[0])
 }
 
-// prompt is at least one token: without any, the token that ends texts, after which another begins.
+// prompt is an input, in its frame if there is one: at least one token, and without any the token that ends texts, after which another begins.
 func (c causal) prompt(t *tokenizer.Tokenizer, input string) []int32 {
-	ids := t.Encode(input)
+	var ids []int32
+	if c.chat != nil {
+		ids = t.EncodeBare(c.chat.Around(input)) // which has what begins a text
+	} else {
+		ids = t.Encode(input)
+	}
 	if len(ids) == 0 {
 		ids = append(ids, c.endIDs[0])
 	}

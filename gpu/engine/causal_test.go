@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,138 +10,19 @@ import (
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/gpu/engine/enginetest"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
-	"github.com/medley-lora/medley/shared/peft"
 	"github.com/medley-lora/medley/shared/task"
 )
 
-// causalNumbers is what Transformers says of a checkpoint.
-type causalNumbers struct {
-	TargetLogProbs [][]float64    `json:"target_logprobs"`
-	FirstLogits    []float64      `json:"first_logits"`
-	GreedyIDs      [][]int32      `json:"greedy_ids"`
-	Adapter        *causalNumbers `json:"adapter"`
-}
-
-// causalExpected is testdata/causal/expected.json, which tools/peers/causal.py writes with the checkpoints beside it.
-type causalExpected struct {
-	Examples []task.Example
-	Encoded  []struct{ Source, Target, Prompt []int32 }
-	Models   map[string]*causalNumbers
-	Tokens   int `json:"new_tokens"`
-}
-
-func loadCausal(t testing.TB) *causalExpected {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "causal", "expected.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var expected causalExpected
-	if err := json.Unmarshal(data, &expected); err != nil {
-		t.Fatal(err)
-	}
-	if len(expected.Models) < 10 || len(expected.Examples) == 0 {
-		t.Fatal("expected.json is not whole")
-	}
-	return &expected
-}
-
-// openCausal opens a checkpoint of testdata with a tokenizer beside it.
-func openCausal(t testing.TB, name string, b backend.Backend, o engine.Options) *engine.Engine {
-	t.Helper()
-	e, err := engine.Open(t.Context(), causalFolder(t, name), b, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close() })
-	return e
-}
-
-func causalFolder(t testing.TB, name string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, from := range []string{filepath.Join("testdata", "causal", name), filepath.Join("..", "tokenizer", "testdata", "bpe", "llama3")} {
-		if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-func causalAdapter(t testing.TB, name string) *lora.Adapter {
-	t.Helper()
-	m, err := peft.Open(filepath.Join("testdata", "causal", name, "adapter"), peft.OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := m.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// TestGoldenCausal holds every branch of the family to Transformers, and adapters on all seven linear maps to PEFT.
 func TestGoldenCausal(t *testing.T) {
-	expected := loadCausal(t)
-	for backendName, open := range backends {
-		t.Run(backendName, func(t *testing.T) {
+	for name, open := range backends {
+		t.Run(name, func(t *testing.T) {
 			b := open(t)
 			defer b.Close()
-			for name, want := range expected.Models {
-				t.Run(name, func(t *testing.T) {
-					e := openCausal(t, name, b, engine.Options{})
-					examples, warnings := e.Encode(expected.Examples)
-					for i, x := range expected.Encoded {
-						if !slices.Equal(examples[i].Source, x.Source) || !slices.Equal(examples[i].Target, x.Target) {
-							t.Fatalf("example %d is %v, want %v and %v", i, examples[i], x.Source, x.Target)
-						}
-					}
-					if len(warnings) > 0 {
-						t.Fatal(warnings)
-					}
-					checkCausal(t, e, expected, want, &engine.Composition{})
-					if want.Adapter == nil {
-						return
-					}
-					number, err := e.AddModule(causalAdapter(t, name))
-					if err != nil {
-						t.Fatal(err)
-					}
-					for _, product := range []bool{false, true} { // the same of a single module
-						checkCausal(t, e, expected, want.Adapter, &engine.Composition{Terms: []backend.Term{{Module: number, Weight: 1}}, Product: product})
-					}
-				})
-			}
+			enginetest.Causal(t, b, tolerance)
 		})
-	}
-}
-
-func checkCausal(t *testing.T, e *engine.Engine, expected *causalExpected, want *causalNumbers, c *engine.Composition) {
-	t.Helper()
-	examples, _ := e.Encode(expected.Examples)
-	scores, err := e.Score(t.Context(), examples, []engine.Composition{*c})
-	if err != nil {
-		t.Fatal(err)
-	}
-	near(t, "log-probabilities", scores[0].LogProbs, slices.Concat(want.TargetLogProbs...))
-	requests := make([]engine.Request, len(examples))
-	for i, x := range expected.Encoded {
-		requests[i] = engine.Request{Source: x.Prompt, Composition: c}
-	}
-	outputs, err := e.Generate(t.Context(), requests, engine.Sampling{MaxTokens: expected.Tokens}, engine.Listener{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, ids := range want.GreedyIDs {
-		if n := len(ids); ids[n-1] == 1 {
-			ids = ids[:n-1] // the end token
-		}
-		if !slices.Equal(outputs[i], ids) {
-			t.Errorf("greedy ids of example %d: %v, want %v", i, outputs[i], ids)
-		}
 	}
 }
 
@@ -150,12 +30,12 @@ func checkCausal(t *testing.T, e *engine.Engine, expected *causalExpected, want 
 // else is in it.
 func TestCausalSharing(t *testing.T) {
 	eachCausal(t, func(t *testing.T, open func(o engine.Options) *engine.Engine) {
-		expected := loadCausal(t)
+		expected := enginetest.LoadCausal(t)
 		var all [][]float64
 		for _, o := range []engine.Options{{}, {Memory: 1}} {
 			e := open(o)
 			examples, _ := e.Encode(expected.Examples)
-			upper := causalAdapter(t, "qwen2")
+			upper := enginetest.CausalAdapter(t, "qwen2")
 			upper.Layers = slices.DeleteFunc(upper.Layers, func(l lora.Layer) bool { return strings.HasPrefix(l.Target, "model.layers.0.") })
 			number, err := e.AddModule(upper)
 			if err != nil {
@@ -190,14 +70,14 @@ func eachCausal(t *testing.T, f func(t *testing.T, open func(o engine.Options) *
 		t.Run(name, func(t *testing.T) {
 			b := open(t)
 			defer b.Close()
-			f(t, func(o engine.Options) *engine.Engine { return openCausal(t, "qwen2", b, o) })
+			f(t, func(o engine.Options) *engine.Engine { return enginetest.OpenCausal(t, "qwen2", b, o) })
 		})
 	}
 }
 
 // TestCausalAnswers: sampling under a seed repeats, text streams as it is, and long inputs lose their beginning.
 func TestCausalAnswers(t *testing.T) {
-	e := openCausal(t, "llama2", backends["cpu"](t), engine.Options{MaxSource: 10, MaxTarget: 4})
+	e := enginetest.OpenCausal(t, "llama2", backends["cpu"](t), engine.Options{MaxSource: 10, MaxTarget: 4})
 	m, err := engine.NewMixer(e, lora.Delta, nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -241,7 +121,7 @@ func TestCausalRefused(t *testing.T) {
 		{"config.json", `"llama"`, `"phi3"`, "model_type"},
 		{"tokenizer_config.json", `"eos_token"`, `"end"`, ""},
 	} {
-		dir := causalFolder(t, "llama2")
+		dir := enginetest.CausalFolder(t, "llama2")
 		data, err := fs.ReadFile(os.DirFS(dir), c.file)
 		if err != nil {
 			t.Fatal(err)
@@ -265,7 +145,7 @@ func TestCausalRefused(t *testing.T) {
 
 // TestGoldenGGUF: the same checkpoints in GGUF files, written by tools/peers/gguf_tiny.py, give the same numbers.
 func TestGoldenGGUF(t *testing.T) {
-	expected := loadCausal(t)
+	expected := enginetest.LoadCausal(t)
 	b := backends["cpu"](t)
 	defer b.Close()
 	for _, name := range []string{"llama2", "biased", "yarn"} {
@@ -275,15 +155,15 @@ func TestGoldenGGUF(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer e.Close()
-			checkCausal(t, e, expected, expected.Models[name], &engine.Composition{})
+			enginetest.CheckCausal(t, e, expected, expected.Models[name], &engine.Composition{}, tolerance)
 			if name != "llama2" {
 				return
 			}
-			number, err := e.AddModule(causalAdapter(t, name)) // its names are Transformers'
+			number, err := e.AddModule(enginetest.CausalAdapter(t, name)) // its names are Transformers'
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkCausal(t, e, expected, expected.Models[name].Adapter, &engine.Composition{Terms: []backend.Term{{Module: number, Weight: 1}}})
+			enginetest.CheckCausal(t, e, expected, expected.Models[name].Adapter, &engine.Composition{Terms: []backend.Term{{Module: number, Weight: 1}}}, tolerance)
 		})
 	}
 }
@@ -317,6 +197,52 @@ func TestGGUFRefused(t *testing.T) {
 		_, err := engine.Open(t.Context(), path, b, engine.Options{})
 		if fault.CodeOf(err) == "" || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), path) {
 			t.Errorf("%q for %q: %v, want an error that names %q", c.new, c.old, err, c.want)
+		}
+	}
+}
+
+// TestChat: a message stands in the model's frame, whose tokens are no part of the target; a folder keeps it in one of two files.
+func TestChat(t *testing.T) {
+	b := backends["cpu"](t)
+	defer b.Close()
+	const template = `{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endfor %}`
+	open := func(file, content string) (*engine.Engine, error) {
+		dir := enginetest.CausalFolder(t, "llama2")
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return engine.Open(t.Context(), dir, b, engine.Options{Chat: true})
+	}
+	quoted := strings.NewReplacer(`\`, `\\`).Replace(template)
+	for file, content := range map[string]string{
+		"chat_template.jinja":   template,
+		"tokenizer_config.json": `{"bos_token": "<|begin|>", "eos_token": "<|end|>", "chat_template": [{"name": "tools", "template": "x"}, {"name": "default", "template": "` + quoted + `"}]}`,
+	} {
+		e, err := open(file, content)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		examples, _ := e.Encode([]task.Example{{Input: "the", Output: "cat"}})
+		want := e.Tokenizer.EncodeBare("<|begin|><|im_start|>user\nthe<|im_end|>")
+		if x := examples[0]; !slices.Equal(x.Source, want) || !slices.Equal(x.Target, append(e.Tokenizer.EncodeBare("cat"), e.Tokenizer.EOS())) {
+			t.Errorf("%s: %v, want the source %v", file, x, want)
+		}
+		if prompt, _ := e.EncodeInput("the"); !slices.Equal(prompt, want) {
+			t.Errorf("%s: the prompt is %v, want %v", file, prompt, want)
+		}
+		e.Close()
+	}
+	bare, err := open("chat_template.jinja", "{{ messages[0].content }}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bare.Close()
+	if prompt, _ := bare.EncodeInput(""); len(prompt) != 1 {
+		t.Errorf("nothing in no frame is %v", prompt)
+	}
+	for file, content := range map[string]string{"chat_template.jinja": "{% broken", "tokenizer_config.json": `{"eos_token": "<|end|>"}`} {
+		if _, err := open(file, content); err == nil || !strings.Contains(err.Error(), "chat") {
+			t.Errorf("%s of %q: %v", file, content, err)
 		}
 	}
 }

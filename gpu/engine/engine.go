@@ -26,6 +26,12 @@ type Options struct {
 	MaxSource, MaxTarget int
 	// Admit, if set, is asked before a base of so many parameters is loaded; an error of its is Open's.
 	Admit func(parameters int64) error
+	// Quantise turns the weights of linear maps into blocks of integers of 8 or 4 bits as they are loaded: "q8", "q4", or "" for as they
+	// are. Maps whose inputs are no multiple of 32 stay as they are, and so do embeddings and maps that are in blocks already.
+	// Engine.Quantised says what it costs. The backend must be a backend.Packer.
+	Quantise string
+	// Chat takes an input for a user's message and puts the model's chat template around it; the output is the answer.
+	Chat bool
 }
 
 func (o Options) withDefaults() Options {
@@ -50,6 +56,7 @@ type Engine struct {
 	info    backend.Info
 	model   family
 	store   *checkpoint.Store
+	changes []Quantised
 
 	mu         sync.Mutex
 	registered []module // by number; those given back are empty
@@ -95,14 +102,16 @@ func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Eng
 			return nil, err
 		}
 	}
-	model, err := f.load(weights{f.named, ctx}, b)
+	e := &Engine{Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), store: f.Store}
+	named, err := e.quantising(weights{f.named, ctx})
+	if err == nil {
+		e.model, err = f.load(named, b, opt.Chat)
+	}
 	if err != nil {
 		f.Store.Close()
 		return nil, err
 	}
-	return &Engine{
-		Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), model: model, store: f.Store,
-	}, nil
+	return e, nil
 }
 
 // Close frees the model and every module. The backend stays open.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/chat"
 	"github.com/medley-lora/medley/gpu/llama"
 	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/gpu/t5"
@@ -25,6 +26,8 @@ type Folder struct {
 	t5    *t5.Config // of these two one is set
 	llama *llama.Config
 	named model.Weights // the store's tensors by the names that models know
+
+	chat string // the chat template, "" for none
 }
 
 // Summary describes a base model for people.
@@ -53,6 +56,7 @@ func OpenGGUF(fsys fs.FS, name string) (*Folder, error) {
 		return nil, err
 	}
 	f := &Folder{Store: file.Store, GGUF: true}
+	f.chat, _ = file.Values["tokenizer.chat_template"].(string)
 	if f.Tokenizer, err = tokenizer.FromGGUF(file.Values); err == nil {
 		var g *llama.GGUF
 		if g, err = llama.OpenGGUF(file, f.Tokenizer.VocabSize()); err == nil {
@@ -81,11 +85,51 @@ func OpenFolderFS(fsys fs.FS) (*Folder, error) {
 	if n := f.Tokenizer.VocabSize(); n > f.Summary.VocabSize {
 		return nil, fault.New(fault.Invalid, "tokenizer", "has %d tokens, the model only %d", n, f.Summary.VocabSize)
 	}
+	if f.chat, err = chatTemplate(fsys); err != nil {
+		return nil, err
+	}
 	if f.Store, err = checkpoint.OpenModelFS(fsys); err != nil {
 		return nil, err
 	}
 	f.named = stored{f.Store}
 	return f, nil
+}
+
+// chatTemplate reads the template of a folder: a file of its own, or a field of tokenizer_config.json, where it may be one of several.
+func chatTemplate(fsys fs.FS) (string, error) {
+	data, err := checkpoint.ReadFile(fsys, "chat_template.jinja", maxConfig)
+	if err == nil {
+		return string(data), nil
+	}
+	if fault.CodeOf(err) == fault.NotFound {
+		data, err = checkpoint.ReadFile(fsys, "tokenizer_config.json", maxConfig)
+	}
+	if err != nil {
+		if fault.CodeOf(err) == fault.NotFound {
+			return "", nil
+		}
+		return "", fault.In("chat_template", err)
+	}
+	var config struct {
+		Template json.RawMessage `json:"chat_template"`
+	}
+	if err := json.Unmarshal(data, &config); err != nil || len(config.Template) == 0 || string(config.Template) == "null" {
+		return "", nil //nolint:nilerr // the tokenizer has read the file and said what is wrong with it
+	}
+	var one string
+	var several []struct{ Name, Template string }
+	if json.Unmarshal(config.Template, &one) == nil {
+		return one, nil
+	}
+	if err := json.Unmarshal(config.Template, &several); err != nil {
+		return "", fault.New(fault.Invalid, "tokenizer_config.json: chat_template", "is neither a text nor a list of named ones")
+	}
+	for _, t := range several {
+		if t.Name == "default" {
+			return t.Template, nil
+		}
+	}
+	return "", nil
 }
 
 // configure reads config.json by the family that it names.
@@ -115,14 +159,25 @@ func (f *Folder) describe(c *llama.Config) {
 
 // Maps are the linear maps that adapters may update. It refuses, without the cost of loading, what Open would refuse.
 func (f *Folder) Maps() (map[string]model.Map, error) {
-	m, err := f.load(shapes{f.named}, nowhere{})
+	m, err := f.load(shapes{f.named}, nowhere{}, false)
 	if err != nil {
 		return nil, err
 	}
 	return m.Maps(), nil
 }
 
-func (f *Folder) load(w model.Weights, b backend.Backend) (family, error) {
+// load uploads the model. chatting says whether inputs are messages.
+func (f *Folder) load(w model.Weights, b backend.Backend, chatting bool) (family, error) {
+	var frame *chat.Frame
+	if chatting {
+		if f.chat == "" {
+			return nil, fault.New(fault.Unsupported, "chat", "the base has no chat template")
+		}
+		var err error
+		if frame, err = chat.NewFrame(f.chat, f.Tokenizer.Text(f.Tokenizer.BOS()), f.Tokenizer.Text(f.Tokenizer.EOS())); err != nil {
+			return nil, err
+		}
+	}
 	if f.t5 != nil {
 		m, err := t5.Load(*f.t5, w, b)
 		if err != nil {
@@ -134,7 +189,7 @@ func (f *Folder) load(w model.Weights, b backend.Backend) (family, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newCausal(m, f.Tokenizer)
+	c, err := newCausal(m, f.Tokenizer, frame)
 	if err != nil {
 		m.Free()
 		return nil, err

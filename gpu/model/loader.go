@@ -24,6 +24,13 @@ type PackedWeights interface {
 	Packed(name string) (backend.Packed, bool)
 }
 
+// Quantiser are Weights that are made into blocks of small integers as they are loaded.
+type Quantiser interface {
+	Weights
+	// Quantise returns the weight of a linear map in blocks, or false for one that stays as it is.
+	Quantise(name string, w []float32, out, in int) (backend.Packed, bool, error)
+}
+
 // Loaded is what a model has on its backend.
 type Loaded struct {
 	maps  map[string]Map
@@ -81,10 +88,25 @@ func (l *Loader) Matrix(name string, out, in int) backend.Resident {
 	r := l.packed(name, out, in, true)
 	if r == nil {
 		w := l.Tensor(name, out, in)
-		r = l.Keep(name, func() (backend.Resident, error) { return l.Backend.Matrix(w, out, in) })
+		r = l.Keep(name, func() (backend.Resident, error) { return l.matrix(name, w, out, in) })
 	}
 	l.Weights.Release(name)
 	return r
+}
+
+// matrix uploads numbers, in blocks if the weights and the backend are made for it.
+func (l *Loader) matrix(name string, w []float32, out, in int) (backend.Resident, error) {
+	q, quantises := l.Weights.(Quantiser)
+	packer, takes := l.Backend.(backend.Packer)
+	if quantises && takes {
+		if p, ok, err := q.Quantise(name, w, out, in); err != nil || ok {
+			if err != nil {
+				return nil, err
+			}
+			return packer.PackedMatrix(p)
+		}
+	}
+	return l.Backend.Matrix(w, out, in)
 }
 
 // packed uploads a matrix or a table as the blocks that it is, and is nil if it is none or the backend has no use for them.

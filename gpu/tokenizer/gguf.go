@@ -3,8 +3,6 @@ package tokenizer
 import (
 	"strings"
 
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/medley-lora/medley/shared/fault"
 )
 
@@ -20,7 +18,7 @@ var ggufSplits = map[string]pipeline{
 	"gpt-2":     {cut: []splitter{repeated(gpt2Word)}},
 	"smollm":    {cut: []splitter{digits, repeated(gpt2Word)}},
 	"llama-bpe": {cut: []splitter{patterns[llama3Pattern]}, whole: true},
-	"qwen2":     {cut: []splitter{patterns[qwenPattern]}, normalize: norm.NFC.String},
+	"qwen2":     {cut: []splitter{patterns[qwenPattern]}, normalize: nfc},
 }
 
 // FromGGUF makes the tokenizer that the values of a GGUF file describe. Tokens must be bytes (tokenizer.ggml.model "gpt2").

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/medley-lora/medley/shared/fault"
 )
 
@@ -159,7 +157,7 @@ func (p *pipeline) normalizer(c *component) error {
 	for _, c := range list {
 		switch {
 		case c.Type == "NFC":
-			steps = append(steps, norm.NFC.String)
+			steps = append(steps, nfc)
 		case c.Type == "Prepend" && c.Prefix == metaspace:
 			steps = append(steps, func(text string) string {
 				if text == "" {

@@ -115,6 +115,14 @@ func (t *Tokenizer) ID(token string) int32 {
 	return -1
 }
 
+// Text is what a token is called, "" for an id outside the vocabulary.
+func (t *Tokenizer) Text(id int32) string {
+	if id < 0 || int(id) >= len(t.decoded) {
+		return ""
+	}
+	return t.decoded[id].text
+}
+
 // VocabSize is one more than the largest id.
 func (t *Tokenizer) VocabSize() int { return len(t.decoded) }
 

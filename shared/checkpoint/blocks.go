@@ -1,6 +1,11 @@
 package checkpoint
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/medley-lora/medley/shared/fault"
+)
 
 // The types of GGUF that hold blocks of small integers, each block with scales of its own (ggml/src/ggml-quants.c).
 const (
@@ -38,6 +43,59 @@ func Unpack(t DType, dst []float32, src []byte) {
 	for i := 0; i*b.elements < len(dst); i++ {
 		b.decode(dst[i*b.elements:(i+1)*b.elements], src[i*b.bytes:])
 	}
+}
+
+// Pack turns numbers, whole blocks of them, into Q8_0 or Q4_1: each integer is the nearest under the scale that the block's largest number, or
+// its range, asks for. A number beyond what such a scale can hold is refused.
+func Pack(t DType, src []float32) ([]byte, error) {
+	if (t != Q80 && t != Q41) || len(src)%32 != 0 {
+		return nil, fault.New(fault.Internal, "pack", "%d numbers into %s", len(src), t)
+	}
+	dst := make([]byte, 0, len(src)/32*blocks[t].bytes)
+	for i := 0; i < len(src); i += 32 {
+		low, high := src[i], src[i]
+		for j, v := range src[i : i+32] {
+			if low, high = min(low, v), max(high, v); !(v > -65504*15 && v < 65504*15) {
+				return nil, fault.New(fault.Invalid, "", "element %d is %v, which blocks of integers do not hold", i+j, v)
+			}
+		}
+		scale, offset := max(high, -low)/127, float32(0)
+		if t == Q41 {
+			scale, offset = (high-low)/15, low
+		}
+		bits := toF16(scale)
+		dst = binary.LittleEndian.AppendUint16(dst, bits)
+		if scale = fromF16(bits); t == Q41 {
+			start := toF16(offset)
+			dst = binary.LittleEndian.AppendUint16(dst, start)
+			offset = fromF16(start)
+		}
+		if math.IsInf(float64(scale), 0) || math.IsInf(float64(offset), 0) {
+			return nil, fault.New(fault.Invalid, "", "elements %d to %d, from %v to %v, are beyond what blocks of integers hold", i, i+31, low, high)
+		}
+		dst = appendIntegers(dst, t, src[i:i+32], scale, offset)
+	}
+	return dst, nil
+}
+
+// appendIntegers rounds one block.
+func appendIntegers(dst []byte, t DType, src []float32, scale, offset float32) []byte {
+	var integers [32]int
+	for i, v := range src {
+		if scale > 0 {
+			integers[i] = int(math.Round(float64((v - offset) / scale)))
+		}
+	}
+	if t == Q80 {
+		for _, q := range integers {
+			dst = append(dst, byte(int8(min(max(q, -127), 127))))
+		}
+		return dst
+	}
+	for i := range 16 {
+		dst = append(dst, byte(min(max(integers[i], 0), 15)|min(max(integers[i+16], 0), 15)<<4))
+	}
+	return dst
 }
 
 // half reads a number of 16 bits.

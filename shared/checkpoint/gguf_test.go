@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -189,4 +190,46 @@ func FuzzGGUF(f *testing.F) {
 			t.Errorf("%d numbers in %d bytes", total, len(data))
 		}
 	})
+}
+
+func TestPack(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	numbers := make([]float32, 32*50)
+	for i := range numbers {
+		numbers[i] = float32(r.NormFloat64()) * 0.05
+	}
+	copy(numbers[64:], make([]float32, 32)) // a block of zeros
+	for i := 96; i < 128; i++ {
+		numbers[i] = 0.25 // and one of a single number
+	}
+	for kind, most := range map[DType]float64{Q80: 0.006, Q41: 0.09} {
+		data, err := Pack(kind, numbers)
+		if size, _ := PackedBytes(kind, len(numbers)); err != nil || len(data) != size {
+			t.Fatalf("%s: %d bytes, %v", kind, len(data), err)
+		}
+		got := make([]float32, len(numbers))
+		Unpack(kind, got, data)
+		off, squares := 0.0, 0.0
+		for i, v := range numbers {
+			off += math.Pow(float64(got[i]-v), 2)
+			squares += float64(v) * float64(v)
+		}
+		if e := math.Sqrt(off / squares); !(e < most && e > 0) {
+			t.Errorf("%s: off by %g of the numbers", kind, e)
+		}
+		if slices.ContainsFunc(got[64:96], func(v float32) bool { return v != 0 }) {
+			t.Errorf("%s: zeros became %v", kind, got[64:96])
+		}
+		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), 1e30} {
+			if _, err := Pack(kind, append(slices.Clone(numbers[:31]), bad)); fault.CodeOf(err) != fault.Invalid {
+				t.Errorf("%s: %g: %v", kind, bad, err)
+			}
+		}
+		if _, err := Pack(kind, numbers[:31]); err == nil {
+			t.Errorf("%s: half a block was packed", kind)
+		}
+	}
+	if _, err := Pack(Q6K, numbers); err == nil {
+		t.Error("Q6_K was packed")
+	}
 }

@@ -62,7 +62,7 @@ func (c *Counting) JoinHeads(x backend.Tensor, heads int) backend.Tensor {
 	return c.count(c.Pass.(backend.HeadSplitter).JoinHeads(x, heads))
 }
 
-// Rotate, as the methods around it, is the pass's own, counted.
+// Rotate counts what it makes.
 func (c *Counting) Rotate(x, angles backend.Tensor, heads int) backend.Tensor {
 	return c.count(c.Pass.Rotate(x, angles, heads))
 }
