@@ -15,6 +15,11 @@ import (
 // journey: with the server, from signing in to the adapter.
 func journey(t *testing.T, s *platform, p *tab) {
 	p.load("/")
+	p.act("click", "Sign in")
+	p.act("fill", "Token or API key", "not-a-token")
+	p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not(:disabled)")).then((b) => b.click())`)
+	p.act("see", "The server does not take this token")
+	p.act("click", "Not now")
 	signIn(p, s.token)
 	p.act("go", "/")
 	p.act("click", "several")
@@ -68,6 +73,13 @@ func journey(t *testing.T, s *platform, p *tab) {
 	checkAdapter(t, p.downloaded(".zip"), eval[map[string]float64](p, shownWeights), "zoo/")
 }
 
+func ensureSignedIn(p *tab, token string) {
+	p.t.Helper()
+	if call[string](p, "text", ".top-end .button") == "Sign in" {
+		signIn(p, token)
+	}
+}
+
 // signIn pastes a token.
 func signIn(p *tab, token string) {
 	p.t.Helper()
@@ -75,6 +87,41 @@ func signIn(p *tab, token string) {
 	p.act("fill", "Token or API key", token)
 	p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not(:disabled)")).then((b) => b.click())`)
 	p.act("gone", "Paste a token")
+}
+
+// lists: what is uploaded is there, with its progress, and what is deleted is gone, after a question.
+func lists(t *testing.T, s *platform, p *tab) {
+	wasm, err := os.ReadFile("../wasm/samples/testdata/rust.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.load("/plugins")
+	ensureSignedIn(p, s.token)
+	for _, l := range []struct {
+		view, area, file string
+		content          []byte
+		refused          []byte // by the server
+	}{
+		{"/plugins", "Drop a .wasm file", "mine.wasm", wasm, []byte("no module")},
+		{"/library", "Drop a zip archive", "mine.zip", sampleArchive(t), []byte("no archive")},
+	} {
+		p.act("go", l.view)
+		p.act("drop", l.area, l.file, base64.StdEncoding.EncodeToString(l.refused))
+		p.act("click", "Upload")
+		p.until("a refusal", `document.querySelector(".upload .banner.bad")`)
+		p.act("click", "Not this one")
+		p.act("drop", l.area, l.file, base64.StdEncoding.EncodeToString(l.content))
+		p.act("fill", "Name", "mine")
+		p.act("click", "Upload")
+		p.act("see", "mine is uploaded.")
+		p.act("click", "Delete mine")
+		p.act("see", "goes for good")
+		p.act("click", "Keep it")
+		p.act("click", "Delete mine")
+		p.act("click", "Delete it")
+		p.act("see", "mine is deleted.")
+		p.until("it is gone", `![...document.querySelectorAll(".item strong")].some((e) => e.innerText === "mine")`)
+	}
 }
 
 // faults: the network is cut, the server starts anew, the token is revoked, all in the middle of one search, which ends as one without faults.
@@ -181,9 +228,7 @@ func names(t *testing.T, s *platform, p *tab) {
 	p.size(360, 800)
 	defer p.size(1280, 900)
 	p.load("/library")
-	if call[string](p, "text", ".top-end .button") == "Sign in" {
-		signIn(p, s.token)
-	}
+	ensureSignedIn(p, s.token)
 	for _, view := range []string{"/library", "/plugins", "/modules"} {
 		p.act("go", view)
 		p.act("see", "<img src=x", 30_000)
@@ -226,9 +271,7 @@ func calm(t *testing.T, p *tab, where string) {
 func views(t *testing.T, s *platform, p *tab) {
 	uploadSamples(t, s)
 	p.load("/")
-	if call[string](p, "text", ".top-end .button") == "Sign in" {
-		signIn(p, s.token)
-	}
+	ensureSignedIn(p, s.token)
 	p.act("click", "several")
 	p.act("see", "Hold out")
 	p.act("go", "/modules")

@@ -3,6 +3,7 @@ package web_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func TestPlayground(t *testing.T) {
 		name string
 		run  func(*testing.T, *platform, *tab)
 	}{
-		{"first load", firstLoad}, {"local", local}, {"guests", guests}, {"journey", journey}, {"faults", faults}, {"names", names}, {"views", views},
+		{"first load", firstLoad}, {"local", local}, {"guests", guests}, {"journey", journey}, {"lists", lists}, {"faults", faults}, {"names", names}, {"views", views},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			p.t, s.t = t, t
@@ -63,6 +64,7 @@ func firstLoad(t *testing.T, s *platform, p *tab) {
 
 // local: the whole way without a server, no token, no requests but for files.
 func local(t *testing.T, _ *platform, p *tab) {
+	p.load("/")
 	p.act("click", "several")
 	p.act("see", "Hold out")
 	p.act("choose", "Hold out example 5")
@@ -129,6 +131,19 @@ func slide(t *testing.T, p *tab) {
 	}
 	p.until("generated text", `document.querySelector(".generated").innerText.trim() === "knees"`)
 	p.shot("modules")
+
+	// The same on WebGPU, which in a headless browser computes on the processor and is therefore not taken by itself.
+	p.act("click", "Why simd?")
+	p.act("see", "swiftshader")
+	p.shot("why-simd")
+	p.act("click", "Use webgpu")
+	p.until("WebGPU", `document.querySelector(".foot").innerText.startsWith("webgpu on")`)
+	p.wait(600 * time.Millisecond)
+	if got := settled(); math.Abs(got-want) > 1e-3 {
+		t.Errorf("on WebGPU the objective is %v, on SIMD %v", got, want)
+	}
+	p.act("click", "Use simd")
+	p.until("SIMD", `document.querySelector(".foot").innerText.startsWith("simd on")`)
 }
 
 // runSearch runs one to its end.

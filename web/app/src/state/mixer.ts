@@ -1,5 +1,5 @@
 // Composing by hand: as sliders move, the objective, the losses and a text follow. Of several answers the last asked one counts.
-import { effect } from "@preact/signals";
+import { computed, effect } from "@preact/signals";
 import type { Compute, Scorer } from "../compute/compute";
 import { tokenMean, value } from "../compute/objective";
 import { faultOf, type Method } from "../domain";
@@ -16,6 +16,8 @@ interface Opened {
   zero: { objective: number; examples: number[] };
 }
 
+const engineInfo = computed(() => (store.engine.value.state === "ready" ? store.engine.value.info : null));
+
 let opened: Opened | undefined;
 const scoring = new Latest();
 const writing = new Latest();
@@ -31,10 +33,10 @@ async function open(): Promise<Opened | undefined> {
   }
   const base = store.base.value;
   const key = JSON.stringify([mode, base, modules, rows.map((r) => [r.input, r.output, r.held]), method, objective, store.session.value?.token]);
-  if (opened?.key === key) {
+  const doing = await compute(mode, base);
+  if (opened?.key === key && (opened.compute === doing || mode === "server")) { // the page's engine may have been started anew
     return opened;
   }
-  const doing = await compute(mode, base);
   const scorer = await doing.open(modules, rows, method);
   const [first] = await scorer.score([new Array<number>(modules.length).fill(0)]);
   opened?.scorer.close();
@@ -99,6 +101,7 @@ export function follow(seen: () => boolean): void {
     const { method } = store.settings.value;
     void usable.value;
     void store.session.value;
+    void engineInfo.value;
     clearTimeout(timer);
     if (!seen() || modules.length === 0) {
       store.mixed.value = null;

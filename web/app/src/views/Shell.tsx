@@ -151,7 +151,7 @@ function Foot() {
           <ul>
             {e.info.candidates.map((c) => (
               <li key={c.name}><strong>{c.name}</strong>{c.device && <> on <bdi>{c.device}</bdi></>}: {c.error || (c.gflops > 0 ? `${c.gflops.toFixed(1)} GFLOP/s` : "passed its test")}{c.chosen ? ", taken" : ""}
-                {!c.chosen && c.name !== "reference" && <Button kind="quiet" onClick={() => void restart(c.name).catch(() => undefined)}>Use {c.name}</Button>}
+                {!c.chosen && c.name !== "reference" && <Button kind="quiet" disabled={activeRun.value !== undefined} onClick={() => void restart(c.name).catch(() => undefined)}>Use {c.name}</Button>}
               </li>
             ))}
           </ul>
