@@ -60,7 +60,7 @@ func startProcess(ctx context.Context, dir, name, address, program string, args 
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			p.stop()
-			said, _ := os.ReadFile(log.Name()) //nolint:errcheck // it is shown as far as it can be read
+			said, _ := os.ReadFile(log.Name()) // it is shown as far as it can be read
 			return nil, fault.New(fault.Internal, name, "does not answer: %s", said)
 		}
 		pause(ctx, 50*time.Millisecond)

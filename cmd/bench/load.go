@@ -88,12 +88,12 @@ func (p *process) repeat(ctx context.Context, request []byte, until time.Time) (
 		if _, err := connection.Write(request); err != nil {
 			return n, err
 		}
-		res, err := http.ReadResponse(answers, nil)
+		res, err := http.ReadResponse(answers, nil) //nolint:bodyclose // it is read to its end; closing does no more, for the connection is ours
 		if err != nil {
 			return n, err
 		}
 		if res.StatusCode != http.StatusOK {
-			text, _ := io.ReadAll(io.LimitReader(res.Body, 300)) //nolint:errcheck // it is shown as far as it can be read
+			text, _ := io.ReadAll(io.LimitReader(res.Body, 300)) // it is shown as far as it can be read
 			return n, fault.New(fault.Internal, p.name, "answers %s: %s", res.Status, text)
 		}
 		if _, err := io.Copy(io.Discard, res.Body); err != nil {

@@ -150,7 +150,7 @@ func largeAdapter() (archive io.Reader, size int64, err error) {
 		if err == nil {
 			err = z.Close()
 		}
-		w.CloseWithError(err) //nolint:errcheck // it returns nil
+		w.CloseWithError(err) // it returns nil
 	}()
 	return r, int64(len(config) + 8 + len(head) + at), nil
 }

@@ -44,7 +44,9 @@ func TestBadInput_55_TheSameJobPostedAtOnce(t *testing.T) {
 	ids := make([]string, 12)
 	var all sync.WaitGroup
 	for i := range ids {
-		all.Go(func() { ids[i] = w.call("ann", 202, "POST", "/v1/compositions", task, "Idempotency-Key", "one").field("id") })
+		all.Go(func() {
+			ids[i] = w.call("ann", 202, "POST", "/v1/compositions", task, "Idempotency-Key", "one").field("id")
+		})
 	}
 	all.Wait()
 	for _, id := range ids {
