@@ -66,6 +66,7 @@ var random = map[string]string{"optimizer": "random"}
 func TestContract(t *testing.T) {
 	for name, o := range map[string]host.Options{"compiler": {}, "interpreter": {Interpreter: true}, "guard": {Guard: true}} {
 		t.Run(name, func(t *testing.T) {
+			o.Limits.Call = time.Minute // what a slow machine needs is not what is tested here
 			m := compile(t, newRuntime(t, o), guest.Wasm())
 			searchtest.Run(t, func(p search.Problem) (search.Optimizer, error) { return m.New(t.Context(), p, random) })
 		})
@@ -74,7 +75,7 @@ func TestContract(t *testing.T) {
 		if raceDetector {
 			t.Skip("starting a hundred processes takes minutes with the race detector; TestHostile has it look at them")
 		}
-		pool := host.NewPool(host.PoolOptions{Command: command, Interpreter: true})
+		pool := host.NewPool(host.PoolOptions{Command: command, Interpreter: true, Limits: host.Limits{Call: time.Minute}})
 		searchtest.Run(t, func(p search.Problem) (search.Optimizer, error) {
 			g, err := host.NewIsolated(t.Context(), pool, guest.Wasm(), p, random)
 			if err != nil {
