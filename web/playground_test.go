@@ -142,7 +142,8 @@ func slide(t *testing.T, p *tab) {
 	if got := settled(); math.Abs(got-want) > 1e-3 {
 		t.Errorf("on WebGPU the objective is %v, on SIMD %v", got, want)
 	}
-	p.act("click", "Use simd")
+	p.act("click", "Why webgpu?")
+	p.act("click", "Test them all again")
 	p.until("SIMD", `document.querySelector(".foot").innerText.startsWith("simd on")`)
 }
 

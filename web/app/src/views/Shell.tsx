@@ -155,6 +155,7 @@ function Foot() {
               </li>
             ))}
           </ul>
+          <Button kind="quiet" disabled={activeRun.value !== undefined} onClick={() => void restart("auto").catch(() => undefined)}>Test them all again</Button>
         </details>
       )}
       {local && e.state === "failed" && <span>The engine did not start: {e.message} <Button kind="quiet" onClick={() => void engine().catch(() => undefined)}>Try again</Button></span>}
