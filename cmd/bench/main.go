@@ -15,8 +15,11 @@ import (
 )
 
 type commands struct {
-	Run  runCommand  `cmd:"" help:"Measure everything, in turns with the peers, and write the pages."`
-	Draw drawCommand `cmd:"" help:"Write the pages again from results that are there."`
+	Run      runCommand      `cmd:"" help:"Measure everything, in turns with the peers, and write the pages."`
+	Draw     drawCommand     `cmd:"" help:"Write the pages again from results that are there."`
+	Platform platformCommand `cmd:"" help:"Measure a gateway in front of an evaluator and a Redis of this machine, and write docs/platform-benchmarks.md."`
+	Bare     bareCommand     `cmd:"" hidden:""`
+
 	Work workCommand `cmd:"" help:"Answer measurement requests on standard input, one JSON object a line; run starts this."`
 }
 
@@ -41,7 +44,7 @@ func main() {
 	defer stop()
 	parsed := kong.Parse(new(commands),
 		kong.Name("bench"),
-		kong.Description("Measure Medley beside OpenBLAS, PyTorch and PEFT, and write docs/benchmarks.md."),
+		kong.Description("Measure Medley beside OpenBLAS, PyTorch and PEFT, and its platform, and write the pages of docs."),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}))
 	if err := parsed.Run(); err != nil {

@@ -21,6 +21,14 @@ func folders(modules []module) []adapters.Folder {
 
 // digestOf names the content of a base model's folder: its configuration, weights and tokenizer.
 func digestOf(folder string) (string, error) {
+	if isFile(folder) { // GGUF has them all in one
+		store, err := checkpoint.OpenGGUF(os.DirFS(filepath.Dir(folder)), filepath.Base(folder))
+		if err != nil {
+			return "", err
+		}
+		defer store.Close()
+		return store.Digest()
+	}
 	store, err := checkpoint.OpenModel(folder)
 	if err != nil {
 		return "", err

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"regexp"
+	"strings"
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/engine"
@@ -47,6 +50,12 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.Quantize != "" && choice.Name != "cpu" {
+		return nil, fault.New(fault.Unsupported, "--quantize", "is for --backend cpu; %s was taken", choice.Name)
+	}
+	if f.Chat && choice.Name == webGPU {
+		return nil, fault.New(fault.Unsupported, "--chat", "is for --backend cpu and reference; %s was taken", choice.Name)
+	}
 	if choice.Name == webGPU {
 		return openElsewhere(a, service.Folder{Name: "--base " + folder, Path: dir}, f, choice.Reason)
 	}
@@ -54,10 +63,13 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := engine.Open(a.ctx, dir, b, engine.Options{})
+	e, err := engine.Open(a.ctx, dir, b, engine.Options{Quantise: f.Quantize, Chat: f.Chat})
 	if err != nil {
 		b.Close()
 		return nil, fault.In("--base "+folder, err)
+	}
+	if noteQuantised(a, e.Quantised()); f.Quantize != "" && len(e.Quantised()) == 0 {
+		a.note("--quantize changed nothing: the weights are in blocks already, or their rows are no multiple of 32")
 	}
 	return &base{
 		backend: b.Info().Name, device: b.Info().Device, reason: choice.Reason,
@@ -67,6 +79,28 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 		close: sync.OnceFunc(func() { e.Close(); b.Close() }),
 	}, nil
 }
+
+// noteQuantised says how far the weights of each layer are from what they were.
+func noteQuantised(a *app, changes []engine.Quantised) {
+	var layers []string // in the order of loading
+	lines := map[string][]string{}
+	for _, q := range changes {
+		layer, part := q.Name, ""
+		if m := layerOfMap.FindStringSubmatch(q.Name); m != nil {
+			layer, part = m[1], m[2]+" "
+		}
+		if lines[layer] == nil {
+			layers = append(layers, layer)
+		}
+		lines[layer] = append(lines[layer], fmt.Sprintf("%s%.2f %%", part, 100*q.Error))
+	}
+	for _, layer := range layers {
+		a.note("quantised %s, off by: %s", layer, strings.Join(lines[layer], ", "))
+	}
+}
+
+// layerOfMap takes the name of a weight apart: its layer, and what it is in it.
+var layerOfMap = regexp.MustCompile(`^(.*?\.\d+)\.(.+)\.weight$`)
 
 // openElsewhere loads a base model in an evaluator process, which is started again when the graphics driver takes it down.
 func openElsewhere(a *app, folder service.Folder, f backendFlag, reason string) (*base, error) {

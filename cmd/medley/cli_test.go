@@ -175,6 +175,9 @@ func flagsOf(command reflect.Type) []string {
 			}
 			spelled += strings.ToLower(string(r))
 		}
+		if name, ok := f.Tag.Lookup("name"); ok {
+			spelled = name
+		}
 		flags = append(flags, spelled)
 	}
 	return flags

@@ -121,6 +121,9 @@ func (a *app) inspect(typed string, base *baseFolder) inspected {
 	switch {
 	case err != nil:
 		err = checkpoint.IOFault(err, "read")
+	case strings.HasSuffix(path, ".gguf"):
+		x.Kind = kindBase
+		err = x.lookAtBase(path)
 	case !info.IsDir():
 		x.Kind = kindWeights
 		err = x.lookAtWeights(path)
@@ -152,6 +155,7 @@ type inspectedBase struct {
 	Decoder    int      `json:"decoder_layers"`
 	Width      int      `json:"width"`
 	Heads      int      `json:"heads"`
+	KVHeads    int      `json:"kv_heads"` // heads of keys and values
 	Vocabulary int      `json:"vocabulary"`
 	Types      []string `json:"types"`     // of the tensors
 	Tokenizer  int      `json:"tokenizer"` // tokens
@@ -165,16 +169,23 @@ func (x *inspected) lookAtBase(path string) error {
 	defer b.Store.Close()
 	x.Parameters, x.Bytes = b.Store.Size()
 	x.Base = &inspectedBase{
-		Family: b.Config.ModelType, Encoder: b.Config.EncoderLayers, Decoder: b.Config.DecoderLayers, Width: b.Config.Width,
-		Heads: b.Config.Heads, Vocabulary: b.Config.VocabSize, Types: typesOf(b.Store), Tokenizer: b.Tokenizer.VocabSize(),
+		Family: b.Summary.Family, Encoder: b.Summary.EncoderLayers, Decoder: b.Summary.DecoderLayers, Width: b.Summary.Width,
+		Heads: b.Summary.Heads, KVHeads: b.Summary.KVHeads, Vocabulary: b.Summary.VocabSize, Types: typesOf(b.Store), Tokenizer: b.Tokenizer.VocabSize(),
 	}
 	x.Digest, err = digestOf(path)
 	return err
 }
 
 func (b *inspectedBase) String() string {
-	return fmt.Sprintf("%s of %d + %d layers, width %d, %d heads, vocabulary %d, %s; tokenizer of %d tokens",
-		b.Family, b.Encoder, b.Decoder, b.Width, b.Heads, b.Vocabulary, strings.Join(b.Types, " and "), b.Tokenizer)
+	layers, heads := fmt.Sprint(b.Decoder), fmt.Sprint(b.Heads)
+	if b.Encoder > 0 {
+		layers = fmt.Sprintf("%d + %d", b.Encoder, b.Decoder)
+	}
+	if b.KVHeads != b.Heads {
+		heads = fmt.Sprintf("%d (%d)", b.Heads, b.KVHeads)
+	}
+	return fmt.Sprintf("%s of %s layers, width %d, %s heads, vocabulary %d, %s; tokenizer of %d tokens",
+		b.Family, layers, b.Width, heads, b.Vocabulary, strings.Join(b.Types, " and "), b.Tokenizer)
 }
 
 // inspectedAdapter describes an adapter.

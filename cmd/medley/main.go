@@ -30,7 +30,7 @@ type commands struct {
 	Bench     benchCommand     `cmd:"" help:"Rank optimizers on the built-in zoo's public tasks and on synthetic problems."`
 	Plugin    pluginCommand    `cmd:"" help:"Hold a plugin to the interface and the contract, and say what to change."`
 	Serve     serveCommand     `cmd:"" help:"Run the platform on this machine: API, jobs, evaluator."`
-	Token     tokenCommand     `cmd:"" help:"Access tokens."`
+	Token     tokenCommand     `cmd:"" help:"Make an access token with the keys of a server on this machine."`
 	Gateway   gatewayCommand   `cmd:"" help:"Answer the API, as a part of a cluster."`
 	Worker    workerCommand    `cmd:"" help:"Run compositions, as a part of a cluster."`
 	Evaluator evaluatorCommand `cmd:"" help:"Run models, as a part of a cluster."`
@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "medley: %v\n", err)
 		var wrong *kong.ParseError
 		if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
-			fmt.Fprintf(stderr, "See: medley %s --help\n", wrong.Context.Selected().Name)
+			fmt.Fprintf(stderr, "See: %s --help\n", wrong.Context.Selected().FullPath())
 		}
 		return exitUsage
 	}

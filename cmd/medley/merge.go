@@ -60,6 +60,9 @@ func (c *mergeCommand) Run(a *app) error {
 			return fault.In("--base "+c.Base, err)
 		}
 		defer base.Store.Close()
+		if c.IntoBase && base.GGUF {
+			return fault.New(fault.Unsupported, "--base "+c.Base, "is a GGUF file, which adapters are not merged into; --base must be a folder for --into-base")
+		}
 		for _, m := range all {
 			if err := engine.Fits(base.maps, m); err != nil {
 				return err

@@ -19,7 +19,7 @@ import (
 
 // optimizerFlags choose what proposes the weights.
 type optimizerFlags struct {
-	Optimizer       string            `default:"gntr" help:"${optimizers}"`
+	Optimizer       string            `default:"auto" help:"${optimizers}"`
 	OptimizerOption map[string]string `placeholder:"KEY=VALUE" mapsep:"none" help:"Option of a plugin; may be repeated."`
 	OptimizerNative bool              `help:"Run the optimizer outside the WebAssembly sandbox: the same candidates, sooner where there are many modules."`
 }

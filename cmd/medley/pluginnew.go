@@ -35,6 +35,9 @@ func (c *pluginNewCommand) Run(a *app) error {
 	if languages := samples.Languages(); !slices.Contains(languages, c.Lang) {
 		return fault.New(fault.Invalid, "--lang", "%q is not known; expected %s", c.Lang, strings.Join(languages, ", "))
 	}
+	if c.Dir == "" {
+		return fault.New(fault.Invalid, "<dir>", "is empty; expected a folder to begin the plugin in")
+	}
 	files, err := samples.Template(c.Lang)
 	if err == nil {
 		err = writeTemplate(files, c.Dir)

@@ -32,9 +32,6 @@ type server struct {
 	auth string
 }
 
-// answerTime bounds answers that are not streams, validation of a plugin among them.
-const answerTime = 10 * time.Minute
-
 // connect makes a client; an API key is exchanged for a token first.
 func (f serverFlags) connect(ctx context.Context) (*server, error) {
 	u, err := url.Parse(f.Server)

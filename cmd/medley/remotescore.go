@@ -54,7 +54,7 @@ func (c *scoreCommand) onServer(a *app) error {
 	if e == nil {
 		return refused(opened.HTTPResponse, opened.ApplicationProblemJSONDefault)
 	}
-	defer s.CloseEvaluation(context.WithoutCancel(a.ctx), e.ID) //nolint:errcheck,bodyclose // it closes by itself in a day
+	defer s.CloseEvaluation(context.WithoutCancel(a.ctx), e.ID) //nolint:errcheck // it closes by itself in a day
 	for _, w := range e.Warnings {
 		a.note("warning: %s", w)
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/medley-lora/medley/wasm/optimizer"
 )
 
 // waitForTrace returns true once a trace holds n evaluations, false when done is closed first.
@@ -169,7 +171,7 @@ func TestTraceOfAnotherSearch(t *testing.T) {
 		"seed":               {p.search("--seed", "7"), "seed"},
 		"budget":             {p.search("--budget", "13"), "budget"},
 		"batch":              {p.search("--batch", "5"), "batch"},
-		"optimizer":          {p.search("--optimizer", optimizerOtherThan("gntr")), "optimizer"},
+		"optimizer":          {p.search("--optimizer", optimizerOtherThan(optimizer.Default)), "optimizer"},
 		"examples":           {p.search("--examples", p.few("several")), "examples"},
 		"method":             {p.search("--method", "product"), "method"},
 		"objective":          {p.search("--objective", "mean"), "objective"},

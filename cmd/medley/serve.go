@@ -75,6 +75,11 @@ func (c *serveCommand) Run(a *app) error {
 		return err
 	}
 	defer s.end()
+	return c.run(a, s, listener, first)
+}
+
+// run brings every role up on what is open, and answers until a.ctx ends.
+func (c *serveCommand) run(a *app, s *state, listener net.Listener, first bool) error {
 	log := c.logger(a)
 	relay, warm, err := c.relay(a, s, log)
 	if err != nil {
@@ -92,7 +97,7 @@ func (c *serveCommand) Run(a *app) error {
 		return err
 	}
 	if len(c.Base) == 0 {
-		if err := importZoo(a.ctx, p, filepath.Join(dir, zooFolder)); err != nil {
+		if err := importZoo(a.ctx, p, filepath.Join(s.dir, zooFolder)); err != nil {
 			return err
 		}
 	}
@@ -185,7 +190,7 @@ func (f gatewayFlags) serve(a *app, p *platform.Platform, listener net.Listener)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), f.Stop)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
-		server.Close() //nolint:errcheck // what is left has had its time
+		server.Close() // what is left has had its time
 	}
 	return nil
 }

@@ -81,13 +81,12 @@ func New(o Options) (*echo.Echo, error) {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect() // headers that name another address can be made up
 	e.HTTPErrorHandler = g.refuse
-	e.Use(identify, secure, know(operations), g.answer, g.pace)
+	e.Use(identify, secure, know(operations), g.answer, g.pace, concreteFirst(operations))
 	if len(o.Origins) > 0 {
 		e.Use(allowOrigins(o.Origins))
 	}
 	e.Use(g.authorize, g.limit, g.check, conditional)
 	api.RegisterHandlers(e, api.NewStrictHandler(g, nil))
-	concreteFirst(e, operations)
 	if o.Page != nil {
 		e.GET("/*", g.page)
 		e.HEAD("/*", g.page)

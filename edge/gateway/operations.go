@@ -3,7 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
-	"path"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -108,33 +108,22 @@ func newOperation(method, path string, item *openapi3.PathItem, o *openapi3.Oper
 	return op, nil
 }
 
-// concreteFirst adds the routes that keep a path without parameters from being taken for one with them: the specification of OpenAPI has
-// /v1/plugins/validate match before /v1/plugins/{plugin}, whatever the method, and Echo's router goes on to the latter.
-func concreteFirst(e *echo.Echo, all []Operation) {
-	for _, concrete := range all {
-		if strings.Contains(concrete.Path, ":") {
-			continue
-		}
-		allowed := methodsOf(all, concrete.Path)
-		for _, other := range all {
-			if parent, _, ok := strings.Cut(other.Path, "/:"); ok && path.Dir(concrete.Path) == parent && path.Dir(other.Path) == parent &&
-				!slices.Contains(allowed, other.Method) {
-				e.Add(other.Method, concrete.Path, func(c echo.Context) error {
-					c.Response().Header().Set(echo.HeaderAllow, strings.Join(allowed, ", "))
-					return echo.ErrMethodNotAllowed
-				})
-			}
-		}
-	}
-}
-
-func methodsOf(all []Operation, path string) (methods []string) {
+// concreteFirst keeps a path without parameters from being taken for one with them: the specification of OpenAPI has /v1/plugins/validate
+// match before /v1/plugins/{plugin}, whatever the method, where Echo's router goes on to the latter.
+func concreteFirst(all []Operation) echo.MiddlewareFunc {
+	methods := map[string][]string{} // by path
 	for _, op := range all {
-		if op.Path == path {
-			methods = append(methods, op.Method)
+		methods[op.Path] = append(methods[op.Path], op.Method)
+	}
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if allowed := methods[c.Request().URL.Path]; allowed != nil && strings.Contains(c.Path(), ":") {
+				c.Response().Header().Set(echo.HeaderAllow, strings.Join(append([]string{http.MethodOptions}, allowed...), ", "))
+				return echo.ErrMethodNotAllowed
+			}
+			return next(c)
 		}
 	}
-	return methods
 }
 
 // publicSpec is the specification as it is served: in JSON, without what only the generator of the Go code reads.

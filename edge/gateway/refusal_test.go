@@ -93,7 +93,9 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%s: %s", path, a.body)
 		}
 	}
-	for method, path := range map[string]string{"PUT": "/v1/modules", "DELETE": "/v1/compositions/" + id, "HEAD": "/v1/modules", "PATCH": "/healthz"} {
+	for method, path := range map[string]string{
+		"PUT": "/v1/modules", "DELETE": "/v1/compositions/" + id, "HEAD": "/v1/modules", "PATCH": "/healthz", "GET": "/v1/plugins/validate",
+	} {
 		a := s.call(method, path, "")
 		if a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") == "" {
 			t.Errorf("%s %s: status %d, allowed %q", method, path, a.status, a.header.Get("Allow"))

@@ -173,7 +173,7 @@ func TestSilentBehindManyAlive(t *testing.T) {
 	})
 }
 
-func TestManyWorkers(t *testing.T) {
+func TestBadInput_56_ManyWorkersClaimJobs(t *testing.T) {
 	each(t, jobs.QueueOptions{}, func(t *testing.T, q queue, _ *redis.Client) {
 		const n = 200
 		var all sync.WaitGroup

@@ -397,7 +397,7 @@ func compareOutputs(t *testing.T, got, want record.Composition) {
 }
 
 // Another worker takes the lease from one that seems dead; the first does nothing more.
-func TestWorkerLosesItsLease(t *testing.T) {
+func TestBadInput_56_WorkerLosesItsLease(t *testing.T) {
 	p := newPlatform(t, t.TempDir(), "embedded:")
 	job := p.request(nil)
 	stop := p.work("first", &computetest.Models{Delay: 100 * time.Millisecond}, nil)

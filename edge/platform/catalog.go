@@ -41,6 +41,7 @@ func (p *Platform) SyncBases(ctx context.Context) error {
 			if err := p.Store.DeleteBase(ctx, known.Owner, known.ID); err != nil && fault.CodeOf(err) != fault.NotFound {
 				return err
 			}
+			p.Scores.digests.forget(b.Name)
 		case fault.CodeOf(err) != fault.NotFound:
 			return err
 		}

@@ -85,7 +85,7 @@ type Platform struct {
 	progress *redis.Progress
 	limits   *redis.Limits
 	pool     *pool
-	opened   *recently[session]
+	opened   recently[session]
 	auditor  *auditor
 	metrics  *metrics
 	checking chan struct{} // holds one for every plugin that is being validated
@@ -93,6 +93,9 @@ type Platform struct {
 
 // maxChecking is how many plugins are validated at once: each takes a core for seconds.
 const maxChecking = 2
+
+// revokedWithin is how long a gateway may go on to take a token that another gateway has revoked. Its own revocations count at once.
+const revokedWithin = time.Second
 
 // New makes a platform. Close ends it.
 func New(o Options) (*Platform, error) {
@@ -106,16 +109,16 @@ func New(o Options) (*Platform, error) {
 		progress: redis.NewProgress(o.Redis, redis.ProgressOptions{}),
 		limits:   redis.NewLimits(o.Redis),
 		pool:     newPool(o.Models),
-		opened:   newRecently[session](maxRecent),
 		auditor:  newAuditor(o.Store, o.Log),
 		checking: make(chan struct{}, maxChecking),
 	}
 	p.Scores = &Scores{Cache: redis.NewCache(o.Redis, redis.CacheOptions{}), Store: o.Store}
 	p.metrics = newMetrics(p)
+	revocations := redis.NewRevocations(o.Redis, revocationLog{o.Store})
+	revocations.Remember = revokedWithin
 	var err error
 	p.Authority, err = auth.New(auth.Options{
-		Issuer: o.Issuer, Keys: o.Keys, External: o.External, APIKeys: o.Store, Auditor: p.auditor,
-		Revocations: redis.NewRevocations(o.Redis, revocationLog{o.Store}),
+		Issuer: o.Issuer, Keys: o.Keys, External: o.External, APIKeys: o.Store, Auditor: p.auditor, Revocations: revocations,
 	})
 	return p, err
 }

@@ -142,7 +142,7 @@ func (p *pool) trim(before time.Time, most int) {
 // closeModel does not wait for the evaluator.
 func closeModel(m *pooled) {
 	if m.model != nil {
-		go m.model.Close() //nolint:errcheck // an evaluator that cannot be told forgets it by itself
+		go m.model.Close() // an evaluator that cannot be told forgets it by itself
 	}
 }
 

@@ -10,10 +10,8 @@ const (
 	recentTime = 5 * time.Second // what another gateway has changed is seen within this time
 )
 
-// recently remembers a few answers of the database for a short time.
+// recently remembers a few answers of the database for a short time. Its zero value is one.
 type recently[T any] struct {
-	most int
-
 	mu  sync.Mutex
 	all map[string]remembered[T]
 }
@@ -21,10 +19,6 @@ type recently[T any] struct {
 type remembered[T any] struct {
 	value T
 	until time.Time
-}
-
-func newRecently[T any](most int) *recently[T] {
-	return &recently[T]{most: most, all: map[string]remembered[T]{}}
 }
 
 func (r *recently[T]) get(key string) (value T, ok bool) {
@@ -45,8 +39,8 @@ func (r *recently[T]) put(key string, value T, end time.Time) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.all) >= r.most { // some are over, and the others are found again
-		clear(r.all)
+	if r.all == nil || len(r.all) >= maxRecent { // some are over, and the others are found again
+		r.all = map[string]remembered[T]{}
 	}
 	r.all[key] = remembered[T]{value, until}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,16 +23,23 @@ import (
 type Scores struct {
 	Cache *redis.Cache
 	Store *store.Store
+
+	digests recently[string] // of bases, by name
 }
 
 // Cached is model with its scores remembered. A base that is not recorded has no digest, and its scores are not remembered.
 func (s *Scores) Cached(spec compute.Spec, model compute.Model) compute.Model {
-	base, err := s.Store.BaseNamed(context.Background(), spec.Base)
-	if err != nil {
-		return model
+	digest, ok := s.digests.get(spec.Base)
+	if !ok {
+		base, err := s.Store.BaseNamed(context.Background(), spec.Base)
+		if err != nil {
+			return model
+		}
+		digest = base.Digest
+		s.digests.put(spec.Base, digest, time.Now().Add(recentTime))
 	}
 	return &remembering{Model: model, scores: s, model: [][]byte{
-		[]byte("score"), []byte(base.Digest), []byte(spec.Method), []byte(model.Backend()),
+		[]byte("score"), []byte(digest), []byte(spec.Method), []byte(model.Backend()),
 	}, modules: spec.Modules}
 }
 

@@ -37,9 +37,51 @@ type RevocationLog interface {
 // that says that it is complete: a Redis that restarts empty or evicts it loses it as a whole, which shows, and it is read back from the
 // log before a token is believed.
 type Revocations struct {
+	// Remember is how long this process goes on to believe that a token was not revoked: after so long it heeds what another process has
+	// revoked, and at once what it has revoked itself. 0 asks Redis each time.
+	Remember time.Duration
+
 	client *Client
 	log    RevocationLog
 	mu     sync.Mutex // one caller restores, the others wait
+	good   believed
+}
+
+// maxBelieved bounds the tokens that are believed.
+const maxBelieved = 8192
+
+// believed is tokens that were not revoked a moment ago, by their IDs.
+type believed struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+	turn  int // counts revocations, so that an answer from before one is not believed after it
+}
+
+func (b *believed) has(jti string) (ok bool, turn int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	until, ok := b.until[jti]
+	return ok && time.Now().Before(until), b.turn
+}
+
+// put believes in a token until then, unless something was revoked since turn.
+func (b *believed) put(jti string, until time.Time, turn int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if turn != b.turn {
+		return
+	}
+	if b.until == nil || len(b.until) >= maxBelieved {
+		b.until = map[string]time.Time{}
+	}
+	b.until[jti] = until
+}
+
+func (b *believed) revoke(jti string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.turn++
+	delete(b.until, jti)
 }
 
 // NewRevocations makes revocations in c. Without a log (nil) they live as long as Redis remembers them.
@@ -50,6 +92,11 @@ func NewRevocations(c *Client, log RevocationLog) *Revocations {
 // Revoked says whether the token with this ID (jti) was revoked. When neither Redis nor the log can tell, it is an error, and the caller
 // must refuse the token.
 func (r *Revocations) Revoked(ctx context.Context, jti string) (bool, error) {
+	good, turn := r.good.has(jti)
+	if good {
+		return false, nil
+	}
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	until, whole, err := r.look(ctx, hashed(jti))
@@ -59,7 +106,13 @@ func (r *Revocations) Revoked(ctx context.Context, jti string) (bool, error) {
 	if err != nil {
 		return false, Failed(err, "looking up a revocation")
 	}
-	return time.Now().UnixMilli() < until, nil
+	if time.Now().UnixMilli() < until {
+		return true, nil
+	}
+	if r.Remember > 0 {
+		r.good.put(jti, begun.Add(r.Remember), turn)
+	}
+	return false, nil
 }
 
 // look reads until when member is revoked, in milliseconds since 1970, and whether the set is whole, at one moment.
@@ -86,6 +139,7 @@ func (r *Revocations) Revoke(ctx context.Context, jti string, until time.Time) e
 	if jti == "" {
 		return fault.New(fault.Invalid, "jti", "must not be empty")
 	}
+	defer r.good.revoke(jti)
 	if r.log != nil {
 		if err := r.log.Append(ctx, Revocation{ID: jti, Until: until}); err != nil {
 			return err

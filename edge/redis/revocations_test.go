@@ -158,3 +158,42 @@ func TestBadInput_56_RevocationsWithoutServer(t *testing.T) {
 		t.Errorf("a caller that left got %v", err)
 	}
 }
+
+// A process that remembers heeds its own revocations at once, and another's within the time that it remembers.
+func TestRevocationsAreBelievedBriefly(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, c *redis.Client) {
+		ctx, soon := context.Background(), time.Now().Add(time.Hour)
+		ours, theirs := redis.NewRevocations(c, nil), redis.NewRevocations(c, nil)
+		ours.Remember = 300 * time.Millisecond
+		for _, jti := range []string{"a", "b"} {
+			revoked(t, ours, jti, false)
+		}
+		if err := ours.Revoke(ctx, "a", soon); err != nil {
+			t.Fatal(err)
+		}
+		revoked(t, ours, "a", true)
+		if err := theirs.Revoke(ctx, "b", soon); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(ours.Remember)
+		revoked(t, ours, "b", true)
+		// Whoever asks while it is revoked is not believed afterwards.
+		var all sync.WaitGroup
+		for i := range 20 {
+			jti := fmt.Sprint("race", i)
+			all.Go(func() {
+				if _, err := ours.Revoked(ctx, jti); err != nil {
+					t.Error(err)
+				}
+			})
+			if err := ours.Revoke(ctx, jti, soon); err != nil {
+				t.Fatal(err)
+			}
+			revoked(t, ours, jti, true)
+		}
+		all.Wait()
+		for i := range 20 {
+			revoked(t, ours, fmt.Sprint("race", i), true)
+		}
+	})
+}

@@ -8,7 +8,11 @@
 // for bit, and never on what else is in the batch. Resuming a search from its trace relies on it.
 package backend
 
-import "context"
+import (
+	"context"
+
+	"github.com/medley-lora/medley/shared/checkpoint"
+)
 
 // Tensor is a row-major f32 array [rows, cols] owned by the pass that made it.
 type Tensor interface {
@@ -54,11 +58,15 @@ type Backend interface {
 type Pass interface {
 	// Embed gathers rows: ids [n] of table [v, d] -> [n, d].
 	Embed(table Resident, ids []int32) Tensor
-	// Norm is root-mean-square layer normalisation (arXiv 1910.07467): x·gain/√(mean(x²)+eps), per row.
+	// Norm is root-mean-square layer normalisation (arXiv 1910.07467): x·gain/√(mean(x²)+eps), per row. A gain of fewer columns, a
+	// multiple of 4 that divides x's, normalises each stretch of that many by itself, as for the heads of queries and keys.
 	Norm(x Tensor, gain Resident, eps float32) Tensor
 	// Linear is x Wᵀ, plus what opt adds: x [n, in] -> [n, out].
 	Linear(x Tensor, w Resident, opt Linear) Tensor
-	// Attend is multi-head attention over row ranges: q [n, heads·d], k and v [m, heads·d] -> [n, heads·d].
+	// Rotate is rotary position embedding (arXiv 2104.09864) of every head: x [n, heads·d] and angles [n, d], a row's d/2 cosines and then
+	// its d/2 sines. Column i of a head becomes x_i·cos_i − x_{i+d/2}·sin_i, column i+d/2 becomes x_{i+d/2}·cos_i + x_i·sin_i.
+	Rotate(x, angles Tensor, heads int) Tensor
+	// Attend is multi-head attention over row ranges: q [n, heads·d], k and v [m, kvHeads·d] -> [n, heads·d].
 	Attend(q, k, v Tensor, a Attention) Tensor
 	// Gate applies an activation to a, multiplied by b elementwise unless b is nil.
 	Gate(act Activation, a, b Tensor) Tensor
@@ -94,10 +102,28 @@ func SplitsHeads(b Backend) bool {
 	return ok && s.SplitsHeads()
 }
 
+// Packed is a matrix [Rows, Cols] whose rows are blocks of small integers, as GGUF files have them.
+type Packed struct {
+	Type       checkpoint.DType
+	Data       []byte
+	Rows, Cols int
+}
+
+// Packer is a Backend that keeps such matrices packed and unpacks them as it uses them.
+type Packer interface {
+	// Packs says whether PackedMatrix takes a type.
+	Packs(t checkpoint.DType) bool
+	// PackedMatrix uploads the weight of a linear map [out, in]. Its blocks must hold finite numbers. Copied.
+	PackedMatrix(w Packed) (Resident, error)
+	// PackedTable uploads rows to be gathered by id, of any type in blocks. The data may be kept, as by Table.
+	PackedTable(t Packed) (Resident, error)
+}
+
 // Linear holds what Pass.Linear adds to the product. The zero value adds nothing.
 type Linear struct {
-	Residual Tensor  // [n, out], or nil
-	Update   *Update // nil for the bare map
+	Bias     Resident // a vector [out], or nil
+	Residual Tensor   // [n, out], or nil
+	Update   *Update  // nil for the bare map
 }
 
 // Update adds low-rank terms to a linear map, different ones for different rows. Rows outside every segment get none and
@@ -126,9 +152,12 @@ type Term struct {
 }
 
 // Attention says who attends to whom. For query row i at position p (QPos + i − Q0) and key row j at position r (j − K0) of one
-// span, the score is Scale·q·k + Bias[(r−p)+BiasZero, head]; Causal masks r > p. A span without keys gives zeros.
+// span, the score is Scale·q·k + Bias[(r−p)+BiasZero, head]; Causal masks r > p, and a Window r ≤ p − Window too. A span without keys
+// gives zeros.
 type Attention struct {
 	Heads    int
+	KVHeads  int // of k and v, 0 for Heads: head h uses that of number h/(Heads/KVHeads) (grouped queries, arXiv 2305.13245)
+	Window   int // 0: none; else with Causal, and every query row must see a key
 	Scale    float32
 	Causal   bool
 	Spans    []Span    // one per sequence, disjoint in query rows; query rows outside every span are zero
@@ -140,6 +169,22 @@ type Attention struct {
 type Span struct {
 	Q0, Q1, K0, K1 int
 	QPos           int // position of query row Q0; keys start at position 0
+}
+
+// Groups is how many heads share one of k and v.
+func (a Attention) Groups() int {
+	if a.KVHeads == 0 {
+		return 1
+	}
+	return a.Heads / a.KVHeads
+}
+
+// First is the first key row of a span that a query row at position p sees, counted from K0.
+func (a Attention) First(p int) int {
+	if a.Window == 0 {
+		return 0
+	}
+	return max(0, p-a.Window+1)
 }
 
 // Activation is a pointwise function.

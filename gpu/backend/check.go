@@ -1,6 +1,9 @@
 package backend
 
-import "github.com/medley-lora/medley/shared/fault"
+import (
+	"github.com/medley-lora/medley/shared/checkpoint"
+	"github.com/medley-lora/medley/shared/fault"
+)
 
 // The checks below are the argument rules of Pass, in one place so that every implementation refuses the same calls with the
 // same words. They cost nothing beside the operation they guard.
@@ -48,6 +51,43 @@ func CheckLinear(x Tensor, out, in int, residual Tensor) error {
 type FactorShape struct {
 	Rank, In, Out int
 	Scale         float32
+}
+
+// CheckPacked refuses a type that is not taken, and data of another size.
+func CheckPacked(w Packed, taken bool) error {
+	row, whole := checkpoint.PackedBytes(w.Type, w.Cols)
+	if !taken || !whole || w.Rows < 1 || row < 1 || len(w.Data)/row != w.Rows || len(w.Data)%row != 0 {
+		return mismatch("packed", "%d bytes of %s for [%d, %d]", len(w.Data), w.Type, w.Rows, w.Cols)
+	}
+	return nil
+}
+
+// CheckBias refuses a bias that has not one number per output.
+func CheckBias(out, bias int) error {
+	if bias != out {
+		return mismatch("linear", "bias of %d for %d outputs", bias, out)
+	}
+	return nil
+}
+
+// CheckNorm refuses a gain that fits neither a row nor stretches of it.
+func CheckNorm(cols, gain int) error {
+	if gain == cols || (gain > 0 && gain%4 == 0 && cols%gain == 0) {
+		return nil
+	}
+	return mismatch("norm", "gain of %d for %d columns", gain, cols)
+}
+
+// CheckRotate refuses heads that do not divide the columns into even widths, and angles of another shape.
+func CheckRotate(x, angles Tensor, heads int) error {
+	rows, cols := x.Dims()
+	if heads <= 0 || cols%heads != 0 || cols/heads%2 != 0 {
+		return mismatch("rotate", "%d heads over %d columns", heads, cols)
+	}
+	if r, c := angles.Dims(); r != rows || c != cols/heads {
+		return mismatch("rotate", "angles are [%d, %d] for %d rows of heads of %d", r, c, rows, cols/heads)
+	}
+	return nil
 }
 
 // CheckUpdate refuses segments out of order or out of range, unknown modules, factors of other shapes, and, in product
@@ -98,7 +138,8 @@ func checkTerms(factors []Resident, s Segment, out, in int, shape func(Resident)
 // maxPosition keeps the arithmetic on positions from wrapping round.
 const maxPosition = 1 << 40
 
-// CheckAttention refuses heads that do not divide the columns, spans out of range, and a bias that misses a distance.
+// CheckAttention refuses heads that do not divide the columns or each other, spans out of range, a window that leaves a row no key, and a
+// bias that misses a distance.
 func CheckAttention(q, k, v Tensor, a Attention) error {
 	qRows, cols := q.Dims()
 	kRows, kCols := k.Dims()
@@ -106,7 +147,13 @@ func CheckAttention(q, k, v Tensor, a Attention) error {
 	if a.Heads <= 0 || cols%a.Heads != 0 {
 		return mismatch("attention", "%d heads over %d columns", a.Heads, cols)
 	}
-	if kCols != cols || vCols != cols || kRows != vRows {
+	if a.KVHeads < 0 || (a.KVHeads > 0 && a.Heads%a.KVHeads != 0) {
+		return mismatch("attention", "%d heads over %d of keys", a.Heads, a.KVHeads)
+	}
+	if a.Window < 0 || a.Window > maxPosition || (a.Window > 0 && !a.Causal) {
+		return mismatch("attention", "a window of %d, causal %v", a.Window, a.Causal)
+	}
+	if kCols != cols/a.Groups() || vCols != kCols || kRows != vRows {
 		return mismatch("attention", "q has %d columns, k is [%d, %d], v is [%d, %d]", cols, kRows, kCols, vRows, vCols)
 	}
 	if a.BiasZero > maxPosition || a.BiasZero < -maxPosition {
@@ -122,7 +169,13 @@ func CheckAttention(q, k, v Tensor, a Attention) error {
 			return mismatch("attention", "span %d (%+v) does not fit %d queries after row %d and %d keys", i, s, qRows, previous, kRows)
 		}
 		previous = s.Q1
-		if a.Bias == nil || s.Q0 == s.Q1 || s.K0 == s.K1 {
+		if s.Q0 == s.Q1 || s.K0 == s.K1 {
+			continue
+		}
+		if last := s.QPos + s.Q1 - s.Q0 - 1; a.First(last) >= s.K1-s.K0 {
+			return mismatch("attention", "span %d (%+v) has a row at position %d that sees no key within a window of %d", i, s, last, a.Window)
+		}
+		if a.Bias == nil {
 			continue
 		}
 		lowest := a.BiasZero - (s.QPos + s.Q1 - s.Q0 - 1)

@@ -5,11 +5,11 @@ enum {
 	ATTEND_ROWS = MR / QUERY_ROWS * QUERY_ROWS, // rows of scores at a time
 };
 
-// mix adds Σ_j p[i][j]·v[j] over keys [from, to) to rows x (vectors·VL) columns of y: one chain per result, in ascending j.
-INLINE void mix(const int rows, const int vectors, const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t from, int64_t to, float *y, int64_t y_stride) {
+// mix sets rows x (vectors·VL) columns of y to Σ_j p[i][j]·v[j] over keys [from, to), or adds that: one chain per result, in ascending j.
+INLINE void mix(const int rows, const int vectors, const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t from, int64_t to, int add, float *y, int64_t y_stride) {
 	V sum[QUERY_ROWS][4];
 	UNROLL for (int i = 0; i < rows; i++) {
-		UNROLL for (int c = 0; c < vectors; c++) sum[i][c] = from ? load(y + i * y_stride + c * VL) : (V){0};
+		UNROLL for (int c = 0; c < vectors; c++) sum[i][c] = add ? load(y + i * y_stride + c * VL) : (V){0};
 	}
 	for (int64_t j = from; j < to; j++) {
 		UNROLL for (int c = 0; c < vectors; c++) {
@@ -23,31 +23,35 @@ INLINE void mix(const int rows, const int vectors, const float *p, int64_t p_str
 }
 
 // mix_columns does the same for a whole head.
-INLINE void mix_columns(const int rows, const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t from, int64_t to, float *y, int64_t y_stride, int64_t width) {
+INLINE void mix_columns(const int rows, const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t from, int64_t to, int add, float *y, int64_t y_stride, int64_t width) {
 	int64_t c = 0;
-	for (; width - c >= 4 * VL; c += 4 * VL) mix(rows, 4, p, p_stride, v + c, v_stride, from, to, y + c, y_stride);
-	for (; width - c >= 2 * VL; c += 2 * VL) mix(rows, 2, p, p_stride, v + c, v_stride, from, to, y + c, y_stride);
-	for (; c < width; c += VL) mix(rows, 1, p, p_stride, v + c, v_stride, from, to, y + c, y_stride);
+	for (; width - c >= 4 * VL; c += 4 * VL) mix(rows, 4, p, p_stride, v + c, v_stride, from, to, add, y + c, y_stride);
+	for (; width - c >= 2 * VL; c += 2 * VL) mix(rows, 2, p, p_stride, v + c, v_stride, from, to, add, y + c, y_stride);
+	for (; c < width; c += VL) mix(rows, 1, p, p_stride, v + c, v_stride, from, to, add, y + c, y_stride);
 }
 
-// softmax turns n scores into weights that add up to the result; what lies behind n, up to a whole vector, is overwritten.
-INLINE float softmax(float *s, int64_t n, float scale, const float *bias) {
+// softmax turns scores [from, n) into weights that add up to the result; those before become 0, and what lies behind n, up to a whole
+// vector, is overwritten.
+INLINE float softmax(float *s, int64_t from, int64_t n, float scale, const float *bias) {
 	V most = splat(-INFINITY), total = {0};
-	for (int64_t j = 0; j < n; j += VL) {
+	int64_t first = from / VL * VL;
+	for (int64_t j = first; j < n; j += VL) {
 		V v = load(s + j) * scale;
 		if (bias) v += load(bias + j);
 		store(s + j, v);
 		if (n - j < VL) {
 			for (int64_t k = n; k < j + VL; k++) s[k] = -INFINITY;
 		}
+		for (int64_t k = j; k < from; k++) s[k] = -INFINITY;
 		most = larger(load(s + j), most);
 	}
 	float highest = largest_lane(most);
-	for (int64_t j = 0; j < n; j += VL) {
-		V e = exponential(load(s + j) - highest);
-		store(s + j, e);
-		total += e;
+	for (int64_t j = first; j < n; j += VL) {
+		store(s + j, exponential(load(s + j) - highest));
+		for (int64_t k = j; k < from; k++) s[k] = 0;
+		total += load(s + j);
 	}
+	for (int64_t j = 0; j < first; j++) s[j] = 0;
 	return sum_lanes(total);
 }
 
@@ -62,6 +66,11 @@ typedef struct {
 INLINE int64_t seen(const medley_attend_job *j, const medley_span *s, int64_t i) {
 	int64_t keys = s->k1 - s->k0;
 	return j->causal ? medley_min(keys, s->q_pos + i + 1) : keys;
+}
+
+// unseen is the number of keys before the first that query row i sees.
+INLINE int64_t unseen(const medley_attend_job *j, const medley_span *s, int64_t i) {
+	return j->window ? medley_max(0, s->q_pos + i + 1 - j->window) : 0;
 }
 
 // pack_keys lays a panel of 32 keys out as a weight is, [width][32]. The last key fills the panel up.
@@ -81,29 +90,29 @@ typedef struct {
 	float *keys;   // packed as far as they have been needed
 	float *query;  // [width][rows], packed
 	float *scores; // [ATTEND_ROWS][stride]
-	int64_t stride, packed; // panels of keys that are packed
+	int64_t stride, packed; // packed: the panel of keys to pack next
 } attend_memory;
 
 // attend_rows computes rows [i, i+rows) of a span, counted from its first; at most ATTEND_ROWS.
 static void attend_rows(const medley_attend_job *j, const medley_span *s, const head *h, const float *bias, int64_t i, int64_t rows, attend_memory *m) {
 	block b = {m->keys, h->width * PANEL, h->width};
 	pack_tile(h->q, h->q_stride, rows, h->width, m->query);
-	for (int64_t p = 0; p * PANEL < seen(j, s, i + rows - 1); p++) {
+	for (int64_t p = unseen(j, s, i) / PANEL; p * PANEL < seen(j, s, i + rows - 1); p++) {
 		if (p == m->packed) pack_keys(h->k, h->stride, PANEL * m->packed++, s->k1 - s->k0, h->width, m->keys + p * PANEL * h->width);
 		tiles[rows](m->query, &b, 1, p, m->scores + p * PANEL, m->stride, 0);
 	}
 	for (int64_t first = 0; first < rows; first += QUERY_ROWS) {
-		int64_t n = medley_min(QUERY_ROWS, rows - first), common = seen(j, s, i + first);
+		int64_t n = medley_min(QUERY_ROWS, rows - first), start = unseen(j, s, i + first), common = seen(j, s, i + first);
 		float *scores = m->scores + first * m->stride, *y = h->y + first * h->y_stride, inverse[QUERY_ROWS];
 		for (int64_t r = 0; r < n; r++) {
 			const float *by = bias ? bias + j->bias_zero - (s->q_pos + i + first + r) : 0;
-			inverse[r] = 1 / softmax(scores + r * m->stride, seen(j, s, i + first + r), j->scale, by);
+			inverse[r] = 1 / softmax(scores + r * m->stride, unseen(j, s, i + first + r), seen(j, s, i + first + r), j->scale, by);
 		}
-		if (n == QUERY_ROWS) mix_columns(QUERY_ROWS, scores, m->stride, h->v, h->stride, 0, common, y, h->y_stride, h->width);
+		if (n == QUERY_ROWS) mix_columns(QUERY_ROWS, scores, m->stride, h->v, h->stride, start, common, 0, y, h->y_stride, h->width);
 		for (int64_t r = 0; r < n; r++, y += h->y_stride) {
 			// A causal row sees more keys than the rows before it.
-			int64_t from = n == QUERY_ROWS ? common : 0, to = seen(j, s, i + first + r);
-			if (from < to) mix_columns(1, scores + r * m->stride, m->stride, h->v, h->stride, from, to, y, h->y_stride, h->width);
+			int64_t from = n == QUERY_ROWS ? common : start, to = seen(j, s, i + first + r);
+			if (from < to) mix_columns(1, scores + r * m->stride, m->stride, h->v, h->stride, from, to, n == QUERY_ROWS, y, h->y_stride, h->width);
 			for (int64_t c = 0; c < h->width; c += VL) store(y + c, load(y + c) * inverse[r]);
 		}
 	}
@@ -124,32 +133,41 @@ static int64_t attend_scratch(const medley_attend_job *j) {
 	return floats * (int64_t)sizeof(float);
 }
 
-static void attend_task(void *arg, int64_t task, float *scratch) {
-	const medley_attend_job *j = arg;
-	const medley_span *s = &j->spans[task / j->heads];
-	int64_t at = task % j->heads, stride = j->stride, keys = s->k1 - s->k0, padded = medley_ceil(j->width, VL) * VL;
-	const float *bias = j->bias ? j->bias + at * j->distances : 0;
-	const float *q = j->q + at * j->width, *k = j->k + s->k0 * stride + at * j->width, *v = j->v + s->k0 * stride + at * j->width;
-	float *y = j->y + at * j->width;
-	attend_memory m = {.keys = scratch, .stride = medley_ceil(j->max_keys, PANEL) * PANEL};
-	m.scores = m.keys + m.stride * padded;
-	m.query = m.scores + ATTEND_ROWS * m.stride;
-	if (padded == j->width) {
-		for (int64_t r = s->q0; r < s->q1; r += ATTEND_ROWS) {
-			head h = {q + r * stride, k, v, y + r * stride, stride, stride, stride, padded};
-			attend_rows(j, s, &h, bias, r - s->q0, medley_min(ATTEND_ROWS, s->q1 - r), &m);
-		}
-		return;
-	}
-	float *ks = m.query + ATTEND_ROWS * padded + PANEL, *vs = ks + keys * padded;
-	float *qs = vs + keys * padded, *ys = qs + ATTEND_ROWS * padded;
-	gather(k, stride, keys, j->width, ks, padded);
-	gather(v, stride, keys, j->width, vs, padded);
+// attend_head does a span for one head. qs is room for its queries and results, used if the head is padded, as k and v are then.
+static void attend_head(const medley_attend_job *j, const medley_span *s, int64_t at, const float *k, const float *v, float *qs, attend_memory *m) {
+	int64_t stride = j->stride, padded = medley_ceil(j->width, VL) * VL;
+	const float *bias = j->bias ? j->bias + at * j->distances : 0, *q = j->q + at * j->width;
+	float *y = j->y + at * j->width, *ys = qs + ATTEND_ROWS * padded;
 	for (int64_t r = s->q0; r < s->q1; r += ATTEND_ROWS) {
 		int64_t rows = medley_min(ATTEND_ROWS, s->q1 - r);
+		if (padded == j->width) {
+			head h = {q + r * stride, k, v, y + r * stride, stride, j->kv_stride, stride, padded};
+			attend_rows(j, s, &h, bias, r - s->q0, rows, m);
+			continue;
+		}
 		gather(q + r * stride, stride, rows, j->width, qs, padded);
-		head h = {qs, ks, vs, ys, padded, padded, padded, padded};
-		attend_rows(j, s, &h, bias, r - s->q0, rows, &m);
+		head h = {qs, k, v, ys, padded, padded, padded, padded};
+		attend_rows(j, s, &h, bias, r - s->q0, rows, m);
 		for (int64_t i = 0; i < rows; i++) gather(ys + i * padded, padded, 1, j->width, y + (r + i) * stride, j->width);
 	}
+}
+
+// attend_task does the heads of a span that share keys and values, which are packed once for all of them.
+static void attend_task(void *arg, int64_t task, float *scratch) {
+	const medley_attend_job *j = arg;
+	int64_t shared_heads = j->heads / j->group, padded = medley_ceil(j->width, VL) * VL;
+	const medley_span *s = &j->spans[task / shared_heads];
+	int64_t shared = task % shared_heads, from = s->k0 * j->kv_stride + shared * j->width;
+	const float *k = j->k + from, *v = j->v + from;
+	int64_t keys = s->k1 - s->k0;
+	attend_memory m = {.keys = scratch, .stride = medley_ceil(j->max_keys, PANEL) * PANEL, .packed = unseen(j, s, 0) / PANEL};
+	m.scores = m.keys + m.stride * padded;
+	m.query = m.scores + ATTEND_ROWS * m.stride;
+	float *ks = m.query + ATTEND_ROWS * padded + PANEL, *vs = ks + keys * padded;
+	if (padded != j->width) {
+		gather(k, j->kv_stride, keys, j->width, ks, padded);
+		gather(v, j->kv_stride, keys, j->width, vs, padded);
+		k = ks, v = vs;
+	}
+	for (int64_t g = 0; g < j->group; g++) attend_head(j, s, shared * j->group + g, k, v, vs + keys * padded, &m);
 }

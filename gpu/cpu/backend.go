@@ -124,7 +124,7 @@ func (b *native) arithmetic() string {
 }
 
 func (b *native) Begin(ctx context.Context) backend.Pass {
-	p := &pass{b: b, ctx: ctx}
+	p := &pass{b: b, Course: backend.Course{Context: ctx}}
 	p.made.Release = p.release
 	return p
 }

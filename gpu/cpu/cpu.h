@@ -7,6 +7,9 @@
 //   FLOAT32   [out/32][in][32]
 //   BFLOAT16  [out/32][in/2][32][2], in rounded up to 32
 //   INT8      [out/32][in/4][32][4], in rounded up to 64; a column is its integers times its scale
+//   BLOCKS8   [out/32][in/32] blocks of a f32 scale [32] and integers [8][32][4]
+//   BLOCKS4   [out/32][in/32] blocks of a scale and an offset of 16 bits [32][2] and integers of 4 bits [4][32][8]; a number is its
+//             integer times the scale, plus the offset
 // In f32, B [out, rank] of a low-rank update is packed as a weight is, and A [rank, in] keeps its rows with the stride of a
 // tensor. What a unit (below) reads instead is said in amx.h.
 #ifndef MEDLEY_CPU_H
@@ -25,7 +28,7 @@ enum {
 	SUM_NUMBERS = 2048, // numbers of factors summed at a time; they stay in L1
 	CHUNK = 256,        // columns of logits held at a time; fixed, as the order of the sum depends on it
 	CHUNK_ROWS = 96,    // most rows of logits held at a time
-	NORM_ROWS = 16,     // rows of one task of a normalisation
+	NORM_ROWS = 16,     // rows of one task of a normalisation or a rotation
 	GATE_FLOATS = 8192, // numbers of one task of an activation
 	PACKED_FLOATS = BLOCK_ROWS * DEEP + PANEL * (WIDENED + 1), // what a product needs beside its operands
 };
@@ -54,7 +57,8 @@ void medley_flush_restore(unsigned long state);
 
 // Jobs.
 
-enum { FLOAT32, BFLOAT16, INT8 }; // how the numbers of a weight are stored
+enum { FLOAT32, BFLOAT16, INT8, BLOCKS8, BLOCKS4 }; // how the numbers of a weight are stored
+enum { BLOCK = 32 };                                // numbers of a column in one of their blocks
 
 typedef struct {
 	const void *a; // [rank, stride of in]
@@ -98,7 +102,7 @@ typedef struct {
 struct medley_linear_job {
 	const float *x;
 	const void *w;
-	const float *scales, *residual;
+	const float *scales, *bias, *residual; // bias: of the outputs, or NULL
 	float *y;
 	int64_t storage;
 	const medley_unit *unit, *updater; // for w and for the terms; NULL for plain f32 arithmetic
@@ -117,9 +121,9 @@ typedef struct {
 typedef struct {
 	const float *q, *k, *v;
 	float *y;
-	int64_t stride, heads, width; // width: columns of one head
+	int64_t stride, kv_stride, heads, group, width; // group: heads that share one of k and v; width: columns of one head
 	float scale;
-	int64_t causal;
+	int64_t causal, window; // window: 0 for none
 	const medley_span *spans; // cut into tasks of a few query rows
 	const float *bias;        // [heads, distances], or NULL
 	int64_t distances, bias_zero, max_keys;
@@ -128,9 +132,15 @@ typedef struct {
 typedef struct {
 	const float *x, *gain;
 	float *y;
-	int64_t rows, cols, stride;
+	int64_t rows, cols, stride, width; // width: columns normalised together, cols or a divisor of it
 	float eps;
 } medley_norm_job;
+
+typedef struct {
+	const float *x, *angles;
+	float *y;
+	int64_t rows, heads, half, stride, angles_stride; // half: half the columns of a head
+} medley_rotate_job;
 
 typedef struct {
 	const float *a, *b; // b may be NULL
@@ -156,7 +166,7 @@ typedef struct {
 // What one instruction set provides.
 typedef struct {
 	const char *name;
-	medley_task compose, linear, attend, norm, gate, logits;
+	medley_task compose, linear, attend, norm, rotate, gate, logits;
 	int64_t (*attend_scratch)(const medley_attend_job *);
 } medley_isa;
 
@@ -180,12 +190,15 @@ int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, 
 int medley_attend(medley_pool *p, const medley_isa *isa, medley_attend_job job, const medley_span *spans, int64_t span_count, double cost, float *scratch, int64_t scratch_bytes);
 int64_t medley_attend_scratch(const medley_isa *isa, medley_attend_job job);
 int medley_norm(medley_pool *p, const medley_isa *isa, medley_norm_job job);
+int medley_rotate(medley_pool *p, const medley_isa *isa, medley_rotate_job job);
 int medley_gate(medley_pool *p, const medley_isa *isa, medley_gate_job job);
 int64_t medley_logprobs_scratch(void);
 int medley_logprobs(medley_pool *p, const medley_isa *isa, medley_logprobs_job job, const int32_t *targets, float *scratch);
 int medley_pack(medley_pool *p, const float *w, int64_t out, int64_t in, float *panels);
 // medley_pack_bfloat16 makes panels of any number of columns; PANEL is a weight's.
 int medley_pack_bfloat16(medley_pool *p, const float *w, int64_t out, int64_t in, int64_t columns, uint16_t *panels);
+// medley_pack_blocks takes rows of GGUF's blocks of 32: Q8_0 into BLOCKS8, Q4_1 into BLOCKS4, and Q4_0 too if not offsets.
+int medley_pack_blocks(medley_pool *p, int64_t storage, int offsets, const uint8_t *w, int64_t out, int64_t in, char *panels);
 int medley_pack_int8(medley_pool *p, const float *w, int64_t out, int64_t in, int8_t *panels, float *scales);
 // medley_copy copies row from[i] of src to row to[i] of dst, i itself where a list is NULL: cols floats, and zeros up to wide.
 int medley_copy(medley_pool *p, float *dst, int64_t dst_stride, const int32_t *to, const float *src, int64_t src_stride, const int32_t *from, int64_t rows, int64_t cols, int64_t wide);
@@ -197,6 +210,7 @@ static inline int64_t medley_narrow_rows(int64_t storage, int64_t in) {
 	int64_t tile = storage == INT8 ? 64 : 32;
 	return medley_ceil(in, tile) * tile;
 }
+static inline int64_t medley_block_bytes(int64_t storage) { return PANEL * (4 + (storage == BLOCKS8 ? BLOCK : BLOCK / 2)); }
 // medley_factor is how many numbers a term's A and B hold, and the bytes of one.
 typedef struct {
 	int64_t a, b, size;

@@ -14,9 +14,14 @@ import (
 
 func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
+	in, m := p.input("linear", x), p.resident("linear", backend.MatrixKind, w)
 	y := p.shape(in.rows, m.rows)
-	var residual *C.float
+	var residual, bias *C.float
+	if opt.Bias != nil {
+		r := p.resident("linear", backend.VectorKind, opt.Bias)
+		bias = (*C.float)(r.data)
+		p.Fail(backend.CheckBias(m.rows, r.cols))
+	}
 	if opt.Residual != nil {
 		residual = p.input("linear", opt.Residual).c()
 	}
@@ -26,7 +31,7 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	}
 	p.collect(opt.Update)
 	job := C.medley_linear_job{
-		x: in.c(), w: m.panels, scales: (*C.float)(m.scales), residual: residual, y: y.c(), storage: p.b.storage, unit: p.b.unit, updater: p.b.updater,
+		x: in.c(), w: m.panels, scales: (*C.float)(m.scales), bias: bias, residual: residual, y: y.c(), storage: m.storage, unit: p.b.unitOf(m), updater: p.b.updater,
 		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), out: C.int64_t(m.rows),
 		x_stride: C.int64_t(stride(m.cols)), y_stride: C.int64_t(stride(m.rows)),
 	}
@@ -47,7 +52,7 @@ func (p *pass) multiply(job C.medley_linear_job) {
 	if bytes := int64(C.medley_compose_bytes(&job)); bytes > 0 {
 		var found bool
 		if composed, found = p.b.memory.get(bytes); !found {
-			p.fail(fault.New(fault.TooLarge, "linear", "no memory for %d bytes of composed factors", bytes))
+			p.Fail(fault.New(fault.TooLarge, "linear", "no memory for %d bytes of composed factors", bytes))
 			return
 		}
 		defer p.b.memory.put(composed)
@@ -58,7 +63,7 @@ func (p *pass) multiply(job C.medley_linear_job) {
 // shapeOf recognises the factors of this backend. The caller holds b.mu.
 func (b *native) shapeOf(r backend.Resident) (backend.FactorShape, bool) {
 	f, ok := r.(*resident)
-	if !ok || f == nil || f.b != b || f.kind != factorKind || f.freed {
+	if !ok || f == nil || f.b != b || f.kind != backend.FactorKind || f.freed {
 		return backend.FactorShape{}, false
 	}
 	return f.shape, true

@@ -1,5 +1,5 @@
 // The task of a linear map: the product for a block of rows, then the low-rank terms of the segments that reach into the
-// block, then the residual, while the block is in cache.
+// block, then the bias and the residual, while the block is in cache.
 
 typedef struct {
 	float *packed; // [PACKED_FLOATS]
@@ -145,6 +145,10 @@ static void linear_task(void *arg, int64_t task, float *memory) {
 		else add_delta(&s, j->terms + g->term0, g->terms, &scratch);
 	}
 
+	for (int64_t r = row0; j->bias && r < row1; r++) {
+		float *y = j->y + r * j->y_stride;
+		for (int64_t c = panel0 * PANEL; c < panel1 * PANEL; c += VL) store(y + c, load(y + c) + load(j->bias + c));
+	}
 	for (int64_t r = row0; j->residual && r < row1; r++) {
 		float *y = j->y + r * j->y_stride;
 		const float *residual = j->residual + r * j->y_stride;

@@ -8,6 +8,7 @@
 enum {
 	UPDATE_ROWS = 8,     // a block of rows worth a thread when there are low-rank terms
 	PRODUCT_ROWS = 24,   // and when there are none
+	UNPACK_COST = 4,     // of a number of a block, in multiply-adds
 };
 
 int64_t medley_linear_scratch(void) { return (PACKED_FLOATS + BLOCK_ROWS * (RANK_GROUP + PANEL)) * (int64_t)sizeof(float); }
@@ -74,6 +75,8 @@ int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, 
 			updated = 1;
 		}
 	}
+	// A few rows cost less than unpacking the blocks that they are multiplied with.
+	if (job.storage >= BLOCKS8 && job.rows < UNPACK_COST) cost = UNPACK_COST * (double)job.in * (double)job.out;
 	int64_t threads = medley_worth_sharing(p, cost) ? medley_pool_threads(p) : 1;
 	job.row_tasks = cut_rows(job.rows, threads, BLOCK_ROWS, updated ? UPDATE_ROWS : PRODUCT_ROWS);
 	job.col_tasks = medley_min(medley_ceil(job.out, PANEL), medley_ceil(threads, job.row_tasks));
@@ -84,11 +87,15 @@ int64_t medley_attend_scratch(const medley_isa *isa, medley_attend_job job) { re
 
 int medley_attend(medley_pool *p, const medley_isa *isa, medley_attend_job job, const medley_span *spans, int64_t span_count, double cost, float *scratch, int64_t scratch_bytes) {
 	job.spans = spans;
-	return medley_pool_run(p, isa->attend, &job, span_count * job.heads, cost, scratch, scratch_bytes);
+	return medley_pool_run(p, isa->attend, &job, span_count * (job.heads / job.group), cost, scratch, scratch_bytes);
 }
 
 int medley_norm(medley_pool *p, const medley_isa *isa, medley_norm_job job) {
 	return medley_pool_run(p, isa->norm, &job, medley_ceil(job.rows, NORM_ROWS), 4 * (double)job.rows * (double)job.stride, NULL, 0);
+}
+
+int medley_rotate(medley_pool *p, const medley_isa *isa, medley_rotate_job job) {
+	return medley_pool_run(p, isa->rotate, &job, medley_ceil(job.rows, NORM_ROWS), 4 * (double)job.rows * (double)job.stride, NULL, 0);
 }
 
 int medley_gate(medley_pool *p, const medley_isa *isa, medley_gate_job job) {

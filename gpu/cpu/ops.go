@@ -14,9 +14,13 @@ import (
 
 func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	defer p.begin()()
-	t := p.resident("embed", tableKind, table)
+	t := p.resident("embed", backend.TableKind, table)
 	y := p.shape(len(ids), t.cols)
 	if !p.ok(backend.CheckIDs("embed", ids, t.rows)) || !p.allocate(y) {
+		return y
+	}
+	if t.packed.Data != nil {
+		p.unpack(y, t, ids)
 		return y
 	}
 	p.copy(y.c(), stride(y.cols), nil, (*C.float)(unsafe.SliceData(t.table)), t.cols, ids, y.rows, y.cols, stride(y.cols))
@@ -31,18 +35,28 @@ func (p *pass) copy(dst *C.float, dstStride int, to []int32, src *C.float, srcSt
 
 func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
 	defer p.begin()()
-	in, g := p.input("norm", x), p.resident("norm", vectorKind, gain)
+	in, g := p.input("norm", x), p.resident("norm", backend.VectorKind, gain)
 	y := p.shape(in.rows, in.cols)
-	var err error
-	if g.cols != in.cols {
-		err = fault.New(fault.Internal, "norm", "gain of %d for %d columns", g.cols, in.cols)
-	}
-	if !p.ok(err) || !p.allocate(y) || y.rows == 0 {
+	if !p.ok(backend.CheckNorm(in.cols, g.cols)) || !p.allocate(y) || y.rows == 0 {
 		return y
 	}
 	p.done(C.medley_norm(p.b.pool, p.b.isa, C.medley_norm_job{
 		x: in.c(), gain: (*C.float)(g.data), y: y.c(),
-		rows: C.int64_t(in.rows), cols: C.int64_t(in.cols), stride: C.int64_t(stride(in.cols)), eps: C.float(eps),
+		rows: C.int64_t(in.rows), cols: C.int64_t(in.cols), stride: C.int64_t(stride(in.cols)), width: C.int64_t(g.cols), eps: C.float(eps),
+	}))
+	return y
+}
+
+func (p *pass) Rotate(x, angles backend.Tensor, heads int) backend.Tensor {
+	defer p.begin()()
+	in, by := p.input("rotate", x), p.input("rotate", angles)
+	y := p.shape(in.rows, in.cols)
+	if !p.ok(backend.CheckRotate(in, by, heads)) || !p.allocate(y) || y.buffer.data == nil {
+		return y
+	}
+	p.done(C.medley_rotate(p.b.pool, p.b.isa, C.medley_rotate_job{
+		x: in.c(), angles: by.c(), y: y.c(), rows: C.int64_t(in.rows), heads: C.int64_t(heads), half: C.int64_t(by.cols / 2),
+		stride: C.int64_t(stride(in.cols)), angles_stride: C.int64_t(stride(by.cols)),
 	}))
 	return y
 }
@@ -106,7 +120,7 @@ func (p *pass) Scatter(dst, src backend.Tensor, rows []int32) {
 
 func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", matrixKind, head)
+	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", backend.MatrixKind, head)
 	y := p.shape(in.rows, 1)
 	var err error
 	if len(targets) != in.rows {
@@ -119,13 +133,13 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 	chunks := (m.rows + C.CHUNK - 1) / C.CHUNK
 	partial, found := p.b.memory.get(int64(in.rows) * int64(2*chunks+1) * 4)
 	if !found {
-		p.fail(fault.New(fault.TooLarge, "log-probabilities", "no memory for %d rows", in.rows))
+		p.Fail(fault.New(fault.TooLarge, "log-probabilities", "no memory for %d rows", in.rows))
 		return y
 	}
 	defer p.b.memory.put(partial)
 	at := func(floats int) *C.float { return (*C.float)(unsafe.Add(partial.data, floats*4)) }
 	p.done(C.medley_logprobs(p.b.pool, p.b.isa, C.medley_logprobs_job{
-		x: in.c(), head: m.panels, scales: (*C.float)(m.scales), storage: p.b.storage, unit: p.b.unit, y: y.c(),
+		x: in.c(), head: m.panels, scales: (*C.float)(m.scales), storage: m.storage, unit: p.b.unitOf(m), y: y.c(),
 		highest: at(0), sums: at(in.rows * chunks), chosen: at(2 * in.rows * chunks),
 		rows: C.int64_t(in.rows), in: C.int64_t(m.cols), vocabulary: C.int64_t(m.rows),
 		x_stride: C.int64_t(stride(in.cols)), y_stride: C.int64_t(stride(1)), chunks: C.int64_t(chunks),
@@ -149,8 +163,9 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	}
 	job := C.medley_attend_job{
 		q: query.c(), k: key.c(), v: value.c(), y: y.c(),
-		stride: C.int64_t(stride(query.cols)), heads: C.int64_t(a.Heads), width: C.int64_t(query.cols / a.Heads),
-		scale: C.float(a.Scale), max_keys: C.int64_t(maxKeys), bias_zero: C.int64_t(a.BiasZero),
+		stride: C.int64_t(stride(query.cols)), kv_stride: C.int64_t(stride(key.cols)),
+		heads: C.int64_t(a.Heads), group: C.int64_t(a.Groups()), width: C.int64_t(query.cols / a.Heads),
+		scale: C.float(a.Scale), window: C.int64_t(a.Window), max_keys: C.int64_t(maxKeys), bias_zero: C.int64_t(a.BiasZero),
 	}
 	if a.Causal {
 		job.causal = 1
@@ -160,7 +175,7 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 		// Whole vectors are read, so up to one beyond the last distance.
 		bias, found := p.b.memory.get(int64(distances*a.Heads+C.PANEL) * 4)
 		if !found {
-			p.fail(fault.New(fault.TooLarge, "attention", "no memory for the bias"))
+			p.Fail(fault.New(fault.TooLarge, "attention", "no memory for the bias"))
 			return y
 		}
 		defer p.b.memory.put(bias)

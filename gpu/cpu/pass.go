@@ -6,7 +6,6 @@ package cpu
 import "C"
 
 import (
-	"context"
 	"unsafe"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -15,11 +14,9 @@ import (
 
 // pass runs each operation at once. Its tensors are C memory from the backend's arena.
 type pass struct {
-	b     *native
-	ctx   context.Context
-	err   error
-	made  backend.Ledger[*tensor]
-	ended bool
+	b *native
+	backend.Course
+	made backend.Ledger[*tensor]
 
 	scratch  buffer // for the caller's thread
 	segments []C.medley_segment
@@ -51,29 +48,13 @@ func (t *tensor) row(i int) []float32 {
 	return t.floats()[at : at+t.cols]
 }
 
-// fail records the first error.
-func (p *pass) fail(err error) {
-	if p.err == nil {
-		p.err = err
-	}
-}
-
 // ok records err, the end of the context and the end of the backend, and says whether the next operation should run.
 func (p *pass) ok(err error) bool {
-	if p.err != nil {
-		return false
+	var broken error
+	if p.b.closed {
+		broken = errClosed
 	}
-	switch {
-	case p.ended:
-		p.err = fault.New(fault.Internal, "", "the pass has ended")
-	case p.b.closed:
-		p.err = errClosed
-	case p.ctx.Err() != nil:
-		p.err = fault.Wrap(p.ctx.Err(), fault.Canceled, "", "%v", p.ctx.Err())
-	default:
-		p.err = err
-	}
-	return p.err == nil
+	return p.OK(broken, err)
 }
 
 // begin opens an operation: nothing it uses is freed until the function that it returns is called.
@@ -88,7 +69,7 @@ func (p *pass) input(op string, t backend.Tensor) *tensor {
 	if ok && x != nil && x.pass == p && !x.dead {
 		return x
 	}
-	p.fail(fault.New(fault.Internal, op, "the tensor is not of this pass, or its scope has ended"))
+	p.Fail(backend.NotOfPass(op))
 	if ok && x != nil {
 		return &tensor{rows: x.rows, cols: x.cols}
 	}
@@ -96,11 +77,11 @@ func (p *pass) input(op string, t backend.Tensor) *tensor {
 }
 
 // resident returns r as one of this backend, or an empty one and an error for anything else.
-func (p *pass) resident(op string, k kind, r backend.Resident) *resident {
+func (p *pass) resident(op string, k backend.Kind, r backend.Resident) *resident {
 	if m, ok := r.(*resident); ok && m != nil && m.b == p.b && m.kind == k && !m.freed {
 		return m
 	}
-	p.fail(fault.New(fault.Internal, op, "takes a %s of this backend that is not freed", k))
+	p.Fail(backend.NotResident(op, k))
 	return &resident{}
 }
 
@@ -109,7 +90,7 @@ func (p *pass) allocate(y *tensor) bool {
 	const most = 1 << 40 // floats: beyond any memory, within the range of the arithmetic below
 	row := max(1, stride(y.cols))
 	if y.rows > most/row || row > most {
-		p.fail(fault.New(fault.TooLarge, "", "a tensor of [%d, %d]", y.rows, y.cols))
+		p.Fail(fault.New(fault.TooLarge, "", "a tensor of [%d, %d]", y.rows, y.cols))
 		return false
 	}
 	p.made.Add(y)
@@ -119,7 +100,7 @@ func (p *pass) allocate(y *tensor) bool {
 	}
 	var found bool
 	if y.buffer, found = p.b.memory.get(size); !found {
-		p.fail(fault.New(fault.TooLarge, "", "no memory for a tensor of [%d, %d]", y.rows, y.cols))
+		p.Fail(fault.New(fault.TooLarge, "", "no memory for a tensor of [%d, %d]", y.rows, y.cols))
 	}
 	return found
 }
@@ -135,7 +116,7 @@ func (p *pass) need(bytes C.int64_t) bool {
 	p.b.memory.put(p.scratch)
 	var found bool
 	if p.scratch, found = p.b.memory.get(int64(bytes)); !found {
-		p.fail(fault.New(fault.TooLarge, "", "no memory for %d bytes of scratch", int64(bytes)))
+		p.Fail(fault.New(fault.TooLarge, "", "no memory for %d bytes of scratch", int64(bytes)))
 	}
 	return found
 }
@@ -143,7 +124,7 @@ func (p *pass) need(bytes C.int64_t) bool {
 // done records that an operation found no memory for its threads.
 func (p *pass) done(failed C.int) {
 	if failed != 0 {
-		p.fail(fault.New(fault.TooLarge, "", "no memory for the threads' scratch"))
+		p.Fail(fault.New(fault.TooLarge, "", "no memory for the threads' scratch"))
 	}
 }
 
@@ -160,11 +141,11 @@ func (p *pass) Read(t backend.Tensor) ([]float32, error) {
 	defer p.begin()()
 	x := p.input("read", t)
 	if !p.ok(nil) {
-		return nil, p.err
+		return nil, p.Err
 	}
 	out := make([]float32, x.rows*x.cols)
 	p.copy((*C.float)(unsafe.SliceData(out)), x.cols, nil, x.c(), stride(x.cols), nil, x.rows, x.cols, x.cols)
-	return out, p.err
+	return out, p.Err
 }
 
 // End gives the memory back. Ending twice does nothing.
@@ -172,5 +153,5 @@ func (p *pass) End() {
 	p.made.End()
 	p.b.memory.put(p.scratch)
 	p.scratch = buffer{}
-	p.ended = true
+	p.Ended = true
 }

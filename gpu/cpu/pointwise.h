@@ -1,5 +1,20 @@
 // Normalisation, activations, and the softmax of logits.
 
+// norm_stretches normalises each stretch of a row by itself.
+static void norm_stretches(const medley_norm_job *j, const float *x, float *y) {
+	for (int64_t at = 0; at < j->cols; at += j->width) {
+		int64_t whole = j->width / VL * VL;
+		V squares = {0};
+		for (int64_t c = 0; c < whole; c += VL) squares += load(x + at + c) * load(x + at + c);
+		float sum = sum_lanes(squares);
+		for (int64_t c = whole; c < j->width; c++) sum += x[at + c] * x[at + c];
+		float inverse = 1 / sqrtf(sum / (float)j->width + j->eps);
+		for (int64_t c = 0; c < whole; c += VL) store(y + at + c, load(x + at + c) * inverse * load(j->gain + c));
+		for (int64_t c = whole; c < j->width; c++) y[at + c] = x[at + c] * inverse * j->gain[c];
+	}
+	for (int64_t c = j->cols; c < j->stride; c++) y[c] = 0;
+}
+
 static void norm_task(void *arg, int64_t task, float *scratch) {
 	(void)scratch;
 	const medley_norm_job *j = arg;
@@ -7,6 +22,10 @@ static void norm_task(void *arg, int64_t task, float *scratch) {
 	for (int64_t r = task * NORM_ROWS; r < last; r++) {
 		const float *x = j->x + r * j->stride;
 		float *y = j->y + r * j->stride;
+		if (j->width != j->cols) {
+			norm_stretches(j, x, y);
+			continue;
+		}
 		V even = {0}, odd = {0}; // PANEL is a multiple of two vectors
 		for (int64_t c = 0; c < j->stride; c += 2 * VL) {
 			even += load(x + c) * load(x + c);
@@ -14,6 +33,32 @@ static void norm_task(void *arg, int64_t task, float *scratch) {
 		}
 		float inverse = 1 / sqrtf(sum_lanes(even + odd) / (float)j->cols + j->eps);
 		for (int64_t c = 0; c < j->stride; c += VL) store(y + c, load(x + c) * inverse * load(j->gain + c));
+	}
+}
+
+// rotate_head turns the pairs of columns c and c + half of one head.
+INLINE void rotate_head(const float *x, const float *cosines, const float *sines, float *y, int64_t half) {
+	int64_t c = 0;
+	for (; half - c >= VL; c += VL) {
+		V low = load(x + c), high = load(x + half + c), cosine = load(cosines + c), sine = load(sines + c);
+		store(y + c, low * cosine - high * sine);
+		store(y + half + c, high * cosine + low * sine);
+	}
+	for (; c < half; c++) {
+		y[c] = x[c] * cosines[c] - x[half + c] * sines[c];
+		y[half + c] = x[half + c] * cosines[c] + x[c] * sines[c];
+	}
+}
+
+static void rotate_task(void *arg, int64_t task, float *scratch) {
+	(void)scratch;
+	const medley_rotate_job *j = arg;
+	int64_t last = medley_min(j->rows, (task + 1) * NORM_ROWS), width = 2 * j->half;
+	for (int64_t r = task * NORM_ROWS; r < last; r++) {
+		const float *x = j->x + r * j->stride, *angles = j->angles + r * j->angles_stride;
+		float *y = j->y + r * j->stride;
+		for (int64_t h = 0; h < j->heads; h++) rotate_head(x + h * width, angles, angles + j->half, y + h * width, j->half);
+		for (int64_t c = j->heads * width; c < j->stride; c++) y[c] = 0;
 	}
 }
 

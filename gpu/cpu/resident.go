@@ -12,26 +12,18 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 )
 
-// kind tells residents apart.
-type kind string
-
-const (
-	matrixKind kind = "matrix"
-	tableKind  kind = "table"
-	vectorKind kind = "vector"
-	factorKind kind = "factor"
-)
-
 // resident is everything uploaded. A matrix [rows, cols] is packed in panels, a vector is padded, both in data; a table is the
 // caller's own slice; a factor holds A in data and B in panels.
 type resident struct {
 	b          *native
-	kind       kind
+	kind       backend.Kind
 	rows, cols int
 	data       unsafe.Pointer
 	panels     unsafe.Pointer
 	scales     unsafe.Pointer // of a matrix of 8-bit integers
 	table      []float32
+	packed     backend.Packed // of a table in blocks
+	storage    C.int64_t      // of a matrix
 	shape      backend.FactorShape
 	bytes      int64
 	freed      bool // under b.mu
@@ -51,12 +43,12 @@ func (r *resident) Free() {
 	C.medley_free(r.data)
 	C.medley_free(r.panels)
 	C.medley_free(r.scales)
-	r.data, r.panels, r.scales, r.table = nil, nil, nil, nil
+	r.data, r.panels, r.scales, r.table, r.packed.Data = nil, nil, nil, nil, nil
 }
 
 // Matrix packs w.
 func (b *native) Matrix(w []float32, out, in int) (backend.Resident, error) {
-	return b.upload(matrixKind, w, out, in, func(r *resident) bool {
+	return b.upload(backend.MatrixKind, w, out, in, func(r *resident) bool {
 		switch b.storage {
 		case C.BFLOAT16:
 			return b.packBF16(r, &r.panels, w, out, in, C.PANEL)
@@ -70,20 +62,20 @@ func (b *native) Matrix(w []float32, out, in int) (backend.Resident, error) {
 
 // Table keeps t, which may be a view of a mapped file.
 func (b *native) Table(t []float32, n, d int) (backend.Resident, error) {
-	return b.upload(tableKind, t, n, d, func(r *resident) bool { r.table = t; return true })
+	return b.upload(backend.TableKind, t, n, d, func(r *resident) bool { r.table = t; return true })
 }
 
 // Vector copies v.
 func (b *native) Vector(v []float32) (backend.Resident, error) {
-	return b.upload(vectorKind, v, 1, len(v), func(r *resident) bool { return b.copyRows(r, v, 1, len(v)) })
+	return b.upload(backend.VectorKind, v, 1, len(v), func(r *resident) bool { return b.copyRows(r, v, 1, len(v)) })
 }
 
 // Factor copies a and packs b.
 func (b *native) Factor(a, bb []float32, rank, in, out int, scale float32) (backend.Resident, error) {
-	if err := checkSize(factorKind, len(bb), out, rank); err != nil {
+	if err := backend.CheckSize(backend.FactorKind, len(bb), out, rank); err != nil {
 		return nil, err
 	}
-	return b.upload(factorKind, a, rank, in, func(r *resident) bool {
+	return b.upload(backend.FactorKind, a, rank, in, func(r *resident) bool {
 		r.shape = backend.FactorShape{Rank: rank, In: in, Out: out, Scale: scale}
 		if b.updater != nil {
 			return b.packBF16(r, &r.data, a, rank, in, C.PANEL/2) && b.packBF16(r, &r.panels, bb, out, rank, C.PANEL)
@@ -92,25 +84,22 @@ func (b *native) Factor(a, bb []float32, rank, in, out int, scale float32) (back
 	})
 }
 
-// checkSize refuses data that is not [rows, cols], both at least 1.
-func checkSize(k kind, n, rows, cols int) error {
-	if rows < 1 || cols < 1 || n%cols != 0 || n/cols != rows {
-		return fault.New(fault.Internal, string(k), "%d numbers for [%d, %d]", n, rows, cols)
-	}
-	return nil
-}
-
 // upload makes a resident and lets fill allocate its memory; fill reports false when there is none.
-func (b *native) upload(k kind, data []float32, rows, cols int, fill func(*resident) bool) (backend.Resident, error) {
-	if err := checkSize(k, len(data), rows, cols); err != nil {
+func (b *native) upload(k backend.Kind, data []float32, rows, cols int, fill func(*resident) bool) (backend.Resident, error) {
+	if err := backend.CheckSize(k, len(data), rows, cols); err != nil {
 		return nil, err
 	}
+	return b.make(k, rows, cols, fill)
+}
+
+// make is upload after the check.
+func (b *native) make(k backend.Kind, rows, cols int, fill func(*resident) bool) (backend.Resident, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.closed {
 		return nil, errClosed
 	}
-	r := &resident{b: b, kind: k, rows: rows, cols: cols}
+	r := &resident{b: b, kind: k, rows: rows, cols: cols, storage: b.storage}
 	if !fill(r) {
 		C.medley_free(r.data)
 		C.medley_free(r.panels)

@@ -21,4 +21,4 @@
 
 #include "pointwise.h"
 
-const medley_isa ISA = {NAME, compose_task, linear_task, attend_task, norm_task, gate_task, logits_task, attend_scratch};
+const medley_isa ISA = {NAME, compose_task, linear_task, attend_task, norm_task, rotate_task, gate_task, logits_task, attend_scratch};

@@ -33,16 +33,26 @@ func (m *Mixer) Answer(ctx context.Context, inputs []string, weights []float64, 
 		requests[i].Source, answers[i].Warning = m.engine.EncodeInput(input)
 		decoders[i] = m.engine.Tokenizer.NewDecoder()
 	}
+	goOn := func(i int, text string) {
+		if texts[i].Len() == 0 {
+			text = m.engine.model.answer(text)
+		}
+		texts[i].WriteString(text)
+		if l.Text != nil && text != "" {
+			l.Text(i, text)
+		}
+	}
 	_, err = m.engine.Generate(ctx, requests, s, Listener{
 		Token: func(i int, id int32) {
 			answers[i].Tokens++
-			text := decoders[i].Next(id)
-			texts[i].WriteString(text)
-			if l.Text != nil && text != "" {
-				l.Text(i, text)
+			goOn(i, decoders[i].Next(id))
+		},
+		Done: func(i int) {
+			goOn(i, decoders[i].Flush())
+			if l.Done != nil {
+				l.Done(i)
 			}
 		},
-		Done: l.Done,
 	})
 	if err != nil {
 		return nil, err

@@ -6,11 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"os"
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
-	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/gpu/tokenizer"
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
@@ -27,6 +26,12 @@ type Options struct {
 	MaxSource, MaxTarget int
 	// Admit, if set, is asked before a base of so many parameters is loaded; an error of its is Open's.
 	Admit func(parameters int64) error
+	// Quantise turns the weights of linear maps into blocks of integers of 8 or 4 bits as they are loaded: "q8", "q4", or "" for as they
+	// are. Maps whose inputs are no multiple of 32 stay as they are, and so do embeddings and maps that are in blocks already.
+	// Engine.Quantised says what it costs. The backend must be a backend.Packer.
+	Quantise string
+	// Chat takes an input for a user's message and puts the model's chat template around it; the output is the answer.
+	Chat bool
 }
 
 func (o Options) withDefaults() Options {
@@ -49,8 +54,9 @@ type Engine struct {
 	options Options
 	backend backend.Backend
 	info    backend.Info
-	model   *t5.Model
+	model   family
 	store   *checkpoint.Store
+	changes []Quantised
 
 	mu         sync.Mutex
 	registered []module // by number; those given back are empty
@@ -60,7 +66,7 @@ type Engine struct {
 
 // module is a registered adapter.
 type module struct {
-	first   int                         // encoder layer that it updates first
+	first   int                         // layer that it updates first; see Model.Layers
 	factors map[string]backend.Resident // by map
 }
 
@@ -70,9 +76,13 @@ type modules struct {
 	factors map[string][]backend.Resident // by map, then by module; nil where a module leaves the map alone
 }
 
-// Open loads a base model from a folder in Hugging Face's layout. ctx bounds the loading.
-func Open(ctx context.Context, dir string, b backend.Backend, opt Options) (*Engine, error) {
-	return OpenFS(ctx, os.DirFS(dir), b, opt)
+// Open loads a base model from a folder in Hugging Face's layout, or from a GGUF file. ctx bounds the loading.
+func Open(ctx context.Context, path string, b backend.Backend, opt Options) (*Engine, error) {
+	f, err := OpenFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	return f.open(ctx, b, opt)
 }
 
 // OpenFS is Open for a file system whose root is the folder; see checkpoint.OpenModelFS.
@@ -81,6 +91,10 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 	if err != nil {
 		return nil, err
 	}
+	return f.open(ctx, b, opt)
+}
+
+func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Engine, error) {
 	if opt.Admit != nil {
 		parameters, _ := f.Store.Size()
 		if err := opt.Admit(parameters); err != nil {
@@ -88,14 +102,16 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 			return nil, err
 		}
 	}
-	model, err := t5.Load(f.Config, weights{ctx, f.Store}, b)
+	e := &Engine{Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), store: f.Store}
+	named, err := e.quantising(weights{f.named, ctx})
+	if err == nil {
+		e.model, err = f.load(named, b, opt.Chat)
+	}
 	if err != nil {
 		f.Store.Close()
 		return nil, err
 	}
-	return &Engine{
-		Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), model: model, store: f.Store,
-	}, nil
+	return e, nil
 }
 
 // Close frees the model and every module. The backend stays open.
@@ -117,8 +133,8 @@ func (m *module) free() {
 	m.factors = nil
 }
 
-// Model is the base, for its configuration and the maps that adapters may update.
-func (e *Engine) Model() *t5.Model { return e.model }
+// Model is the base.
+func (e *Engine) Model() Model { return e.model }
 
 // Backend is what the engine runs on, or ran on before Close.
 func (e *Engine) Backend() backend.Info { return e.info }
@@ -129,7 +145,7 @@ func (e *Engine) AddModule(a *lora.Adapter) (int, error) {
 	if err := Fits(e.model.Maps(), a); err != nil {
 		return 0, err
 	}
-	m := module{first: firstLayer(a, e.model.Config.EncoderLayers), factors: make(map[string]backend.Resident, len(a.Layers))}
+	m := module{first: firstLayer(a, e.model), factors: make(map[string]backend.Resident, len(a.Layers))}
 	for _, l := range a.Layers {
 		if err := e.upload(&m, l); err != nil {
 			m.free()
@@ -156,7 +172,7 @@ func (e *Engine) upload(m *module, l lora.Layer) (err error) {
 		return err
 	}
 	if name, ok := e.model.Transposed(l.Target); ok {
-		r, err := e.backend.Factor(t5.Transpose(l.B, l.Out, l.Rank), t5.Transpose(l.A, l.Rank, l.In), l.Rank, l.Out, l.In, scale)
+		r, err := e.backend.Factor(model.Transpose(l.B, l.Out, l.Rank), model.Transpose(l.A, l.Rank, l.In), l.Rank, l.Out, l.In, scale)
 		if err != nil {
 			return err
 		}
@@ -208,7 +224,7 @@ func (e *Engine) snapshot() *modules {
 }
 
 // Fits refuses an adapter with a layer that the base lacks or whose shape differs.
-func Fits(maps map[string]t5.Map, a *lora.Adapter) error {
+func Fits(maps map[string]model.Map, a *lora.Adapter) error {
 	for _, l := range a.Layers {
 		m, ok := maps[l.Target]
 		if !ok {
@@ -228,50 +244,57 @@ type Example struct {
 	Target []int32
 }
 
-// Encode turns text into tokens. A side longer than the engine takes is cut, keeping the end token, and a warning says so.
+// Encode turns text into tokens. A side longer than the engine takes is cut, and a warning says so: of T5's inputs and of all outputs the
+// end goes, but for the end token, of other inputs the beginning.
 func (e *Engine) Encode(examples []task.Example) (encoded []Example, warnings []string) {
 	encoded = make([]Example, len(examples))
 	for i, x := range examples {
+		source, target := e.model.encode(e.Tokenizer, x.Input, x.Output)
 		var cut string
-		if encoded[i].Source, cut = e.EncodeInput(x.Input); cut != "" {
+		if encoded[i].Source, cut = e.cutSource(source); cut != "" {
 			warnings = append(warnings, fmt.Sprintf("example %d: input %s", i+1, cut))
 		}
-		if encoded[i].Target, cut = e.cut(x.Output, e.options.MaxTarget); cut != "" {
-			warnings = append(warnings, fmt.Sprintf("example %d: output %s", i+1, cut))
+		if most := e.options.MaxTarget; len(target) > most {
+			warnings = append(warnings, fmt.Sprintf("example %d: output %s", i+1, cutTo(len(target), most)))
+			target = append(target[:most-1:most-1], e.model.end(e.Tokenizer))
 		}
+		encoded[i].Target = target
 	}
 	return encoded, warnings
 }
 
 // EncodeInput turns one input into tokens; the warning says whether it was cut.
 func (e *Engine) EncodeInput(text string) (ids []int32, warning string) {
-	return e.cut(text, e.options.MaxSource)
+	return e.cutSource(e.model.prompt(e.Tokenizer, text))
 }
 
-func (e *Engine) cut(text string, most int) (ids []int32, warning string) {
-	ids = e.Tokenizer.Encode(text)
+func (e *Engine) cutSource(ids []int32) (cut []int32, warning string) {
+	most := e.options.MaxSource
 	if len(ids) <= most {
 		return ids, ""
 	}
-	return append(ids[:most-1:most-1], e.Tokenizer.EOS()), fmt.Sprintf("cut from %d to %d tokens", len(ids), most)
+	return e.model.cut(e.Tokenizer, ids, most), cutTo(len(ids), most)
 }
 
-// weights adapts a checkpoint to what t5.Load reads, and stops when ctx ends.
+func cutTo(tokens, most int) string { return fmt.Sprintf("cut from %d to %d tokens", tokens, most) }
+
+// weights are what a model is loaded from until ctx ends.
 type weights struct {
-	ctx   context.Context
-	store *checkpoint.Store
-}
-
-func (w weights) Shape(name string) ([]int, bool) {
-	info, ok := w.store.Info(name)
-	return info.Shape, ok
+	model.Weights
+	ctx context.Context
 }
 
 func (w weights) Float32(name string) ([]float32, error) {
 	if err := w.ctx.Err(); err != nil {
 		return nil, err
 	}
-	return w.store.Float32(name)
+	return w.Weights.Float32(name)
 }
 
-func (w weights) Release(name string) { w.store.Release(name) }
+// Packed implements model.PackedWeights.
+func (w weights) Packed(name string) (backend.Packed, bool) {
+	if p, ok := w.Weights.(model.PackedWeights); ok && w.ctx.Err() == nil {
+		return p.Packed(name)
+	}
+	return backend.Packed{}, false
+}

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 
 	"github.com/medley-lora/medley/gpu/backend"
-	"github.com/medley-lora/medley/gpu/t5"
 	"github.com/medley-lora/medley/shared/fault"
 )
 
@@ -77,7 +76,7 @@ func (e *Engine) Generate(ctx context.Context, requests []Request, s Sampling, l
 }
 
 func (e *Engine) fillRequests(requests []Request, first, room int) int {
-	perSource, perSequence := e.model.GenerateBytes(room)
+	perSource, perSequence := e.model.generateBytes(room)
 	var used int64
 	for i := first; i < len(requests); i++ {
 		used += perSource*int64(len(requests[i].Source)) + perSequence
@@ -100,22 +99,16 @@ type generation struct {
 
 func (g *generation) run(ctx context.Context) error {
 	e := g.engine
-	var source t5.Packed
-	var onSource segments
-	for _, r := range g.requests {
-		source.Append(r.Source)
-		onSource.extend(r.Composition, len(source.IDs))
-	}
 	p := e.backend.Begin(ctx)
 	defer p.End()
 	known := e.snapshot()
-	up := onSource.updates(known)
-	encoded := e.model.Encode(p, t5.Stretch{In: source, Up: up})
-	decoding := e.model.StartDecoding(p, encoded, source, g.sampling.MaxTokens, up)
-
-	active, ids, streams := make([]int, len(g.requests)), make([]int32, len(g.requests)), make([]*rand.Rand, len(g.requests))
+	decoding, ids, err := e.model.start(p, g.requests, g.sampling.MaxTokens, known)
+	if err != nil {
+		return err
+	}
+	active, streams := make([]int, len(g.requests)), make([]*rand.Rand, len(g.requests))
 	for i := range g.requests {
-		active[i], ids[i] = i, e.model.Config.StartID
+		active[i] = i
 		streams[i] = rand.New(rand.NewPCG(g.sampling.Seed, uint64(g.first+i)))
 	}
 	for position := 0; len(active) > 0; position++ {
@@ -129,13 +122,13 @@ func (g *generation) run(ctx context.Context) error {
 }
 
 // step runs one position and returns the logits [len(active), vocabulary] on the host; nothing of it stays in the pass.
-func (g *generation) step(p backend.Pass, d *t5.Decoding, active []int, ids []int32, position int, known *modules) (logits []float32, err error) {
+func (g *generation) step(p backend.Pass, d decoding, active []int, ids []int32, position int, known *modules) (logits []float32, err error) {
 	var rows segments
 	for i, sequence := range active {
 		rows.extend(g.requests[sequence].Composition, i+1)
 	}
 	p.Scope(func() backend.Tensor {
-		logits, err = p.Read(d.Step(p, active, ids, position, rows.updates(known)))
+		logits, err = p.Read(d.step(p, active, ids, position, rows.updates(known)))
 		return nil
 	})
 	return logits, err
@@ -143,14 +136,15 @@ func (g *generation) step(p backend.Pass, d *t5.Decoding, active []int, ids []in
 
 // advance chooses a token for each active sequence and returns those that go on, with what to feed them.
 func (g *generation) advance(active []int, logits []float32, streams []*rand.Rand) (next []int, ids []int32) {
-	vocabulary := g.engine.model.Config.VocabSize
+	vocabulary := g.engine.model.vocabulary()
 	for i, sequence := range active {
 		token := choose(logits[i*vocabulary:(i+1)*vocabulary], g.sampling, streams[sequence])
-		if token != g.engine.model.Config.EndID {
+		ended := g.engine.model.ends(token)
+		if !ended {
 			g.outputs[sequence] = append(g.outputs[sequence], token)
 			g.listener.token(g.first+sequence, token)
 		}
-		if token == g.engine.model.Config.EndID || len(g.outputs[sequence]) == g.sampling.MaxTokens {
+		if ended || len(g.outputs[sequence]) == g.sampling.MaxTokens {
 			g.listener.done(g.first + sequence)
 			continue
 		}

@@ -1,11 +1,14 @@
 package engine
 
 import (
+	"encoding/json"
 	"math"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/cpu"
+	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/gpu/t5"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/peft"
@@ -60,20 +63,71 @@ func TestGoldenFirstLogits(t *testing.T) {
 func (e *Engine) firstLogits(t *testing.T, x task.Example, c Composition) []float32 {
 	t.Helper()
 	encoded, _ := e.Encode([]task.Example{x})
-	var source, start t5.Packed
+	m := e.model.(seq2seq)
+	var source, start model.Packed
 	source.Append(encoded[0].Source)
-	start.Append([]int32{e.model.Config.StartID})
+	start.Append([]int32{m.Config.StartID})
 	var onSource, onStart segments
 	onSource.extend(&c, len(source.IDs))
 	onStart.extend(&c, 1)
 	known := e.snapshot()
 	p := e.backend.Begin(t.Context())
 	defer p.End()
-	hidden := e.model.Encode(p, t5.Stretch{In: source, Up: onSource.updates(known)})
-	decoded := e.model.Decode(p, t5.Targets{In: start, Source: source, Encoded: hidden, Up: onStart.updates(known), SourceUp: onSource.updates(known)})
-	logits, err := p.Read(e.model.Logits(p, decoded))
+	hidden := m.Encode(p, model.Stretch{In: source, Up: onSource.updates(known)})
+	decoded := m.Decode(p, t5.Targets{In: start, Source: source, Encoded: hidden, Up: onStart.updates(known), SourceUp: onSource.updates(known)})
+	logits, err := p.Read(m.Logits(p, decoded))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return logits
+}
+
+// TestGoldenCausalLogits compares the logits after the first source with those of Transformers, for every branch of decoder-only models.
+func TestGoldenCausalLogits(t *testing.T) {
+	b, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	data, err := os.ReadFile(filepath.Join("testdata", "causal", "expected.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var expected struct {
+		Encoded []struct{ Source []int32 }
+		Models  map[string]struct {
+			FirstLogits []float64 `json:"first_logits"`
+		}
+	}
+	if err := json.Unmarshal(data, &expected); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range expected.Models {
+		dir := t.TempDir()
+		for _, from := range []string{filepath.Join("testdata", "causal", name), filepath.Join("..", "tokenizer", "testdata", "bpe", "llama3")} {
+			if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e, err := Open(t.Context(), dir, b, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := b.Begin(t.Context())
+		d, ids, err := e.model.start(p, []Request{{Source: expected.Encoded[0].Source}}, 1, e.snapshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.Read(d.step(p, []int{0}, ids, 0, nil))
+		if err != nil || len(got) != len(want.FirstLogits) {
+			t.Fatalf("%s: %d logits, %v", name, len(got), err)
+		}
+		for i, w := range want.FirstLogits {
+			if d := math.Abs(float64(got[i]) - w); !(d <= 1e-4*max(1, math.Abs(w))) {
+				t.Errorf("%s: logit %d is %.5f, want %.5f", name, i, got[i], w)
+			}
+		}
+		p.End()
+		e.Close()
+	}
 }

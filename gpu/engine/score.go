@@ -5,7 +5,7 @@ import (
 	"math"
 
 	"github.com/medley-lora/medley/gpu/backend"
-	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/shared/search"
 )
 
@@ -26,29 +26,9 @@ func (e *Engine) Score(ctx context.Context, examples []Example, compositions []C
 	return scores[0], nil
 }
 
-// run is one pass over units that all absorb or all do not: the log-probabilities of their targets, one after the other.
-func (e *Engine) run(ctx context.Context, units []unit, absorb bool) ([]float64, error) {
-	var shifted t5.Packed
-	var targets []int32
-	heads := e.model.Config.Heads
-	var targetSegments, headSegments segments
-	for _, u := range units {
-		shifted.Append(append([]int32{e.model.Config.StartID}, u.target[:len(u.target)-1]...))
-		targets = append(targets, u.target...)
-		targetSegments.tokens, headSegments.tokens = u.tokens.target, u.tokens.target*heads
-		targetSegments.extend(u.composition, len(shifted.IDs))
-		headSegments.extend(u.composition, len(shifted.IDs)*heads)
-	}
-	p := e.backend.Begin(ctx)
-	defer p.End()
-	known := e.snapshot()
-	layout, onSource := e.stretches(units, known)
-	encoded := e.model.Encode(p, layout...)
-	decoded := e.model.Decode(p, t5.Targets{
-		In: shifted, Source: layout[len(layout)-1].In, Encoded: encoded, Up: targetSegments.updates(known), SourceUp: onSource,
-		HeadUp: headSegments.updates(known), Absorb: absorb,
-	})
-	values, err := p.Read(e.model.LogProbs(p, decoded, targets))
+// read waits for log-probabilities.
+func read(p backend.Pass, t backend.Tensor) ([]float64, error) {
+	values, err := p.Read(t)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +73,7 @@ func (s *segments) extend(c *Composition, end int) {
 }
 
 // updates pairs the segments with each map's factors.
-func (s *segments) updates(known *modules) t5.Updates {
+func (s *segments) updates(known *modules) model.Updates {
 	if len(s.list) == 0 {
 		return nil
 	}

@@ -15,28 +15,25 @@ type ScoreRequest struct {
 	Compositions []Composition
 }
 
-// tokens counts those of a request under each composition, sources and targets apart.
+// tokens counts those of a request under each composition: what goes through the shared layers, and the targets.
 type tokens struct{ source, target int }
 
-func (q ScoreRequest) tokens() tokens {
+func (e *Engine) tokens(q ScoreRequest) tokens {
 	var n tokens
 	for _, x := range q.Examples {
-		n.source += len(x.Source)
+		n.source += len(e.model.shared(x))
 		n.target += len(x.Target)
 	}
 	return n
 }
 
 // absorbs decides for a whole request, however it is cut into passes and whatever it shares them with.
-func (e *Engine) absorbs(q ScoreRequest) bool {
-	n := q.tokens()
-	return e.model.Absorbs(n.target, n.source, len(q.Examples))
-}
+func (e *Engine) absorbs(q ScoreRequest) bool { return e.model.absorbs(e.tokens(q), len(q.Examples)) }
 
 // PassBytes is the memory that the scores of one composition of a request are planned to need in a pass. Room is what a pass may plan for.
 func (e *Engine) PassBytes(q ScoreRequest) (bytes, room int64) {
-	perSource, perTarget := e.model.ScoreBytes(e.absorbs(q))
-	n := q.tokens()
+	perSource, perTarget := e.model.scoreBytes(e.absorbs(q))
+	n := e.tokens(q)
 	return perSource*int64(n.source) + perTarget*int64(n.target), e.options.Memory
 }
 
@@ -60,9 +57,9 @@ func (e *Engine) ScoreAll(ctx context.Context, requests []ScoreRequest) ([][]sea
 		}
 		all[r] = make([]search.Score, len(q.Compositions))
 		if e.absorbs(q) {
-			absorbing.add(q, all[r], sources)
+			absorbing.add(e, q, all[r], sources)
 		} else {
-			projecting.add(q, all[r], sources)
+			projecting.add(e, q, all[r], sources)
 		}
 	}
 	if err := e.drain(ctx, absorbing, true); err != nil {
@@ -86,11 +83,12 @@ type queue struct {
 }
 
 // add numbers the sources that were not seen before.
-func (q *queue) add(r ScoreRequest, scores []search.Score, sources map[string]int) {
-	numbers := make([]int, len(r.Examples))
+func (q *queue) add(e *Engine, r ScoreRequest, scores []search.Score, sources map[string]int) {
+	numbers, shared := make([]int, len(r.Examples)), make([][]int32, len(r.Examples))
 	for i, x := range r.Examples {
+		shared[i] = e.model.shared(x)
 		var key []byte
-		for _, id := range x.Source {
+		for _, id := range shared[i] {
 			key = binary.LittleEndian.AppendUint32(key, uint32(id))
 		}
 		number, ok := sources[string(key)]
@@ -100,10 +98,10 @@ func (q *queue) add(r ScoreRequest, scores []search.Score, sources map[string]in
 		}
 		numbers[i] = number
 	}
-	n, compositions := r.tokens(), slices.Clone(r.Compositions) // requests may share them, but their units are told apart by the address
+	n, compositions := e.tokens(r), slices.Clone(r.Compositions) // requests may share them, but their units are told apart by the address
 	for c := range compositions {
 		for i, x := range r.Examples {
-			q.units = append(q.units, unit{numbers[i], x.Source, x.Target, &compositions[c], n})
+			q.units = append(q.units, unit{numbers[i], shared[i], x.Target, &compositions[c], n})
 			q.scores = append(q.scores, &scores[c])
 		}
 	}
@@ -113,7 +111,7 @@ func (q *queue) add(r ScoreRequest, scores []search.Score, sources map[string]in
 func (e *Engine) drain(ctx context.Context, q queue, absorb bool) error {
 	for len(q.units) > 0 {
 		n := e.fill(q.units, absorb)
-		logProbs, err := e.run(ctx, q.units[:n], absorb)
+		logProbs, err := e.model.score(ctx, e, q.units[:n], absorb)
 		if err != nil {
 			return err
 		}
@@ -131,7 +129,7 @@ func (e *Engine) drain(ctx context.Context, q queue, absorb bool) error {
 // fill returns how many of the units the planned memory holds: whole compositions, so that each is composed once, if it holds any; else
 // as many units as it holds, at least one.
 func (e *Engine) fill(units []unit, absorb bool) int {
-	perSource, perTarget := e.model.ScoreBytes(absorb)
+	perSource, perTarget := e.model.scoreBytes(absorb)
 	var used int64
 	whole := 0
 	for i, u := range units {

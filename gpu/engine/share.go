@@ -5,23 +5,23 @@ import (
 	"math"
 	"slices"
 
-	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/shared/lora"
 )
 
 // unit is one example under one composition.
 type unit struct {
-	example     int // units with the same source have the same number
-	source      []int32
+	example     int     // units with the same source have the same number
+	source      []int32 // what goes through the layers that units share
 	target      []int32
 	composition *Composition
 	tokens      tokens // of the request
 }
 
-// stretches lays out the encoder's work so that a layer runs once for all units that cannot differ yet: those of one example whose
-// compositions agree in every module that has updated an encoder layer so far. At the end every unit has rows of its own, in order.
+// stretches lays out the work of the layers so that each runs once for all units that cannot differ yet: those of one sequence whose
+// compositions agree in every module that has updated a layer so far. At the end every unit has rows of its own, in order.
 // It returns the updates of those rows too.
-func (e *Engine) stretches(units []unit, known *modules) (all []t5.Stretch, last t5.Updates) {
+func (e *Engine) stretches(units []unit, known *modules) (all []model.Stretch, last model.Updates) {
 	var class []int // of each unit, among the sequences of the stretch before
 	for _, layer := range divergences(units, known.first) {
 		next, first := classes(units, known.first, layer)
@@ -36,16 +36,16 @@ func (e *Engine) stretches(units []unit, known *modules) (all []t5.Stretch, last
 		for i := range everyone {
 			everyone[i] = i
 		}
-		all = append(all, stretch(e.model.Config.EncoderLayers, units, everyone, class, all, known))
+		all = append(all, stretch(e.model.Layers(), units, everyone, class, all, known))
 	}
 	return all, all[len(all)-1].Up
 }
 
-// firstLayer is the first encoder layer that an adapter updates; the number of layers if none.
-func firstLayer(a *lora.Adapter, layers int) int {
-	first := layers
+// firstLayer is the first layer that an adapter updates; the number of layers if none.
+func firstLayer(a *lora.Adapter, m Model) int {
+	first := m.Layers()
 	for _, l := range a.Layers {
-		if layer, ok := t5.EncoderLayer(l.Target); ok {
+		if layer, ok := m.Layer(l.Target); ok {
 			first = min(first, layer)
 		}
 	}
@@ -105,8 +105,8 @@ func appendTerms(key []byte, u unit, firstLayers []int, layer int) []byte {
 }
 
 // stretch packs one sequence for each of the units chosen. class says which sequence of the stretch before a unit was.
-func stretch(layer int, units []unit, chosen, class []int, before []t5.Stretch, known *modules) t5.Stretch {
-	s := t5.Stretch{Layer: layer}
+func stretch(layer int, units []unit, chosen, class []int, before []model.Stretch, known *modules) model.Stretch {
+	s := model.Stretch{Layer: layer}
 	var rows segments
 	for _, i := range chosen {
 		s.In.Append(units[i].source)

@@ -47,7 +47,7 @@ func TestEncoderIsShared(t *testing.T) {
 	count := &counter{Backend: backends["cpu"](t)}
 	z := openZoo(t, count, engine.Options{})
 	examples, _ := z.few(t, "in_paris")
-	layers := z.Model().Config.EncoderLayers
+	layers := z.Model().Layers()
 	tokens := 0
 	for _, x := range examples {
 		tokens += len(x.Source)

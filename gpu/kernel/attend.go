@@ -37,12 +37,14 @@ func (k Attend) Source() device.Source {
 	if k.Aligned {
 		c["element"], c["unit"], c["head_width"] = "vec4<f32>", "vec4s", "vectors"
 	}
-	return source("attend", c, 7, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+	return source("attend", c, 10, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadOnly, device.ReadWrite)
 }
 
 // AttendSize says what one step of attention covers.
 type AttendSize struct {
 	Heads, Width  int
+	Group         int // heads that share one of k and v
+	Windowed      bool
 	Scale         float32
 	Items0, Items int // in tables; at most MaxItems
 	Biased        bool
@@ -53,15 +55,19 @@ type AttendSize struct {
 
 // Step does the items of a size.
 func (k Attend) Step(s AttendSize) device.Step {
-	stride, biased := 4*Vectors(s.Heads*s.Width), uint32(0)
+	stride, shared, biased, windowed := 4*Vectors(s.Heads*s.Width), 4*Vectors(s.Heads/s.Group*s.Width), uint32(0), uint32(0)
 	if k.Aligned {
-		stride /= 4
+		stride, shared = stride/4, shared/4
+	}
+	if s.Windowed {
+		windowed = 1
 	}
 	if s.Biased {
 		biased = 1
 	}
 	return device.Step{
-		Parameters: parameters(uint32(stride), uint32(s.Heads), uint32(s.Width), uint32(s.Items0), uint32(s.Bias0), biased, float(s.Scale)),
+		Parameters: parameters(uint32(stride), uint32(shared), uint32(s.Heads), uint32(s.Group), uint32(s.Width), uint32(s.Items0), uint32(s.Bias0), biased,
+			float(s.Scale), windowed),
 		Groups:     [3]int{s.Heads, s.Items, 1},
 		Iterations: ceil(s.Keys, k.KeysAtOnce())*(1+Vectors(s.Width)+2*k.Slots()) + 4*k.Sums + 3,
 		Cost:       k.Cost(s.Heads, s.Width, s.Scores),

@@ -11,7 +11,7 @@ import (
 
 // variants are all programs that a backend can ask for.
 func variants() []Kernel {
-	all := []Kernel{NewDown(), NewFold(), NewUp(), Norm{Lanes}, Rows{Lanes}, Zeros{Lanes}, LogSoftmaxEnd{Lanes}}
+	all := []Kernel{NewDown(), NewFold(), NewUp(), Norm{Lanes}, Rows{Lanes}, Zeros{Lanes}, Bias{Lanes}, Rotate{Lanes}, LogSoftmaxEnd{Lanes}}
 	for _, activation := range []string{"relu", "gelu_new", "silu"} {
 		all = append(all, Gate{activation, false, Lanes}, Gate{activation, true, Lanes})
 	}
@@ -78,9 +78,10 @@ func TestStepsWithinLimits(t *testing.T) {
 			"down":        NewDown().Step(in, 0, size(1<<22)),
 			"up":          NewUp().Step(out, 0, items, size(60000)),
 			"fold":        NewFold().Step(0, items, size(200), size(64)),
-			"attend":      NewAttend(1 + r.IntN(MaxHead)).Step(AttendSize{Heads: size(256), Width: MaxHead, Items: items, Keys: size(20000), Scores: 1}),
+			"attend":      NewAttend(1 + r.IntN(MaxHead)).Step(AttendSize{Heads: size(256), Group: 1, Width: MaxHead, Items: items, Keys: size(20000), Scores: 1}),
 			"norm":        Norm{Lanes}.Step(rows, in, 1), "gate": Gate{"silu", true, Lanes}.Step(rows * 32),
 			"rows": Rows{Lanes}.Step(rows, 256, 0), "zeros": Zeros{Lanes}.Step(rows * 32),
+			"bias": Bias{Lanes}.Step(rows, 128), "rotate": Rotate{Lanes}.Step(rows/4+1, 8, 128),
 		}
 		for name, s := range steps {
 			if err := within(s); err != nil {

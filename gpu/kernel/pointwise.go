@@ -76,3 +76,37 @@ func (k Zeros) Source() device.Source {
 func (k Zeros) Step(vectors int) device.Step {
 	return device.Step{Parameters: parameters(uint32(vectors)), Groups: flat(ceil(vectors, k.Lanes)), Cost: 4 * float64(vectors)}
 }
+
+// Bias is wgsl/bias.wgsl. Its bindings are bias, y.
+type Bias struct{ Lanes int }
+
+// Source is the program.
+func (k Bias) Source() device.Source {
+	return source("bias", constants{"lanes": k.Lanes}, 2, device.ReadOnly, device.ReadWrite)
+}
+
+// Step adds to so many rows of so many columns.
+func (k Bias) Step(rows, columns int) device.Step {
+	vectors := rows * Vectors(columns)
+	return device.Step{
+		Parameters: parameters(uint32(vectors), uint32(Vectors(columns))),
+		Groups:     flat(ceil(vectors, k.Lanes)), Cost: 8 * float64(vectors),
+	}
+}
+
+// Rotate is wgsl/rotate.wgsl. Its bindings are x, angles, y.
+type Rotate struct{ Lanes int }
+
+// Source is the program.
+func (k Rotate) Source() device.Source {
+	return source("rotate", constants{"lanes": k.Lanes}, 5, device.ReadOnly, device.ReadOnly, device.ReadWrite)
+}
+
+// Step turns rows of heads of so many columns.
+func (k Rotate) Step(rows, heads, width int) device.Step {
+	stride := 4 * Vectors(heads*width)
+	return device.Step{
+		Parameters: parameters(uint32(rows), uint32(stride), uint32(4*Vectors(width)), uint32(heads*width), uint32(width/2)),
+		Groups:     flat(ceil(rows*stride, k.Lanes)), Cost: 12 * float64(rows) * float64(stride),
+	}
+}

@@ -82,8 +82,13 @@ func answers(ctx context.Context, b backend.Backend) ([]answer, error) {
 	bias := s.numbers(2*rows*heads, 1)
 	full := p.Attend(q, k, h, backend.Attention{Heads: heads, Scale: 0.2, Spans: spans, Bias: bias, BiasZero: rows})
 	causal := p.Attend(q, k, h, backend.Attention{Heads: heads, Scale: 1, Causal: true, Spans: spans})
+	third := p.Linear(h, s.third, backend.Linear{})
+	turned := p.Rotate(q, third, heads)
+	window := p.Attend(turned, third, third, backend.Attention{Heads: heads, KVHeads: 1, Scale: 1, Causal: true, Window: 34, Spans: spans})
+	biased := p.Linear(h, s.square, backend.Linear{Bias: s.gain})
 	sum := p.Linear(full, s.square, backend.Linear{Residual: x})
 	up := p.Linear(sum, s.up, backend.Linear{})
+	up4 := p.Linear(sum, s.even, backend.Linear{})
 	gelu, relu, silu := p.Gate(backend.GELUNew, up, up), p.Gate(backend.ReLU, up, nil), p.Gate(backend.SiLU, up, nil)
 	cache := p.Zeros(rows+3, width)
 	order := make([]int32, rows)
@@ -96,6 +101,7 @@ func answers(ctx context.Context, b backend.Backend) ([]answer, error) {
 		tensor    backend.Tensor
 	}{
 		{"embedding", x}, {"norm", h}, {"low-rank update", q}, {"low-rank product", k}, {"attention", full}, {"causal attention", causal},
+		{"rotation", turned}, {"window of attention", window}, {"bias", biased}, {"norm of heads", p.Norm(up4, s.quarter, 1e-6)},
 		{"residual product", sum}, {"product", up}, {"gelu", gelu}, {"relu", relu}, {"silu", silu}, {"scatter", cache}, {"gather", p.Gather(cache, order)},
 		{"log-probabilities", p.LogProbs(sum, s.head, targets)},
 	}
@@ -115,6 +121,7 @@ type setup struct {
 	random                        *rand.Rand
 	backend                       backend.Backend
 	table, head, gain, square, up backend.Resident
+	third, even, quarter          backend.Resident // maps to one head and to twelve columns, and a gain for each four of these
 	factors                       []backend.Resident
 	all                           []backend.Resident
 	err                           error
@@ -128,6 +135,8 @@ func newSetup(b backend.Backend) *setup {
 	s.gain = s.keep(b.Vector(s.numbers(width, 1)))
 	s.square = s.keep(b.Matrix(s.numbers(width*width, 0.1), width, width))
 	s.up = s.keep(b.Matrix(s.numbers(wide*width, 0.1), wide, width))
+	s.third = s.keep(b.Matrix(s.numbers(width/heads*width, 0.1), width/heads, width))
+	s.even, s.quarter = s.keep(b.Matrix(s.numbers(12*width, 0.1), 12, width)), s.keep(b.Vector(s.numbers(4, 1)))
 	for range 3 {
 		s.factors = append(s.factors, s.keep(b.Factor(s.numbers(rank*width, 0.2), s.numbers(width*rank, 0.2), rank, width, width, 0.5)))
 	}

@@ -16,9 +16,10 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	for _, s := range a.Spans {
 		for i := s.Q0; i < s.Q1; i++ {
 			for h := range a.Heads {
-				head := func(t *tensor, row int) []float32 { return t.row(row)[h*d : (h+1)*d] }
-				weights := attentionWeights(head(query, i), func(j int) []float32 { return head(key, s.K0+j) }, s, i, h, a)
-				mix(head(y, i), weights, func(j int) []float32 { return head(value, s.K0+j) })
+				head := func(t *tensor, row, h int) []float32 { return t.row(row)[h*d : (h+1)*d] }
+				shared := h / a.Groups()
+				weights := attentionWeights(head(query, i, h), func(j int) []float32 { return head(key, s.K0+j, shared) }, s, i, h, a)
+				mix(head(y, i, h), weights, func(j int) []float32 { return head(value, s.K0+j, shared) })
 			}
 		}
 	}
@@ -31,7 +32,7 @@ func attentionWeights(q []float32, key func(int) []float32, s backend.Span, i, h
 	scores := make([]float64, s.K1-s.K0)
 	for j := range scores {
 		scores[j] = float64(a.Scale) * dot(q, key(j))
-		if a.Causal && j > position {
+		if a.Causal && (j > position || j < a.First(position)) {
 			scores[j] = math.Inf(-1)
 		} else if a.Bias != nil {
 			scores[j] += float64(a.Bias[(j-position+a.BiasZero)*a.Heads+head])

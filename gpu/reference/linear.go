@@ -14,6 +14,11 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	if opt.Residual != nil {
 		residual = p.input("linear", opt.Residual)
 	}
+	var bias *matrix
+	if opt.Bias != nil {
+		bias = p.resident("linear", opt.Bias)
+		p.ok(backend.CheckBias(m.rows, len(bias.data)))
+	}
 	if !p.ok(backend.CheckLinear(in, m.rows, m.cols, opt.Residual)) ||
 		!p.ok(backend.CheckUpdate(opt.Update, in.rows, m.rows, m.cols, shapeOf)) {
 		return y
@@ -21,6 +26,11 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	sums := make([]float64, m.rows) // one row of the result, in float64 until everything is added
 	for i := range in.rows {
 		product(sums, in.row(i), m.data)
+		if bias != nil {
+			for j, v := range bias.data {
+				sums[j] += float64(v)
+			}
+		}
 		if residual != nil {
 			for j, v := range residual.row(i) {
 				sums[j] += float64(v)

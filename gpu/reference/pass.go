@@ -78,21 +78,40 @@ func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
 	in, g := p.input("norm", x), p.resident("norm", gain)
 	y := newTensor(in.rows, in.cols)
-	var err error
-	if g.rows*g.cols != in.cols {
-		err = fault.New(fault.Internal, "norm", "gain of %d for %d columns", g.rows*g.cols, in.cols)
-	}
-	if !p.ok(err) {
+	width := len(g.data)
+	if !p.ok(backend.CheckNorm(in.cols, width)) {
 		return y
 	}
-	for i := range in.rows {
+	for from := 0; from < len(in.data); from += width {
+		stretch := in.data[from : from+width]
 		sum := 0.0
-		for _, v := range in.row(i) {
+		for _, v := range stretch {
 			sum += float64(v) * float64(v)
 		}
-		inverse := 1 / math.Sqrt(sum/float64(in.cols)+float64(eps))
-		for j, v := range in.row(i) {
-			y.row(i)[j] = float32(float64(v) * inverse * float64(g.data[j]))
+		inverse := 1 / math.Sqrt(sum/float64(width)+float64(eps))
+		for j, v := range stretch {
+			y.data[from+j] = float32(float64(v) * inverse * float64(g.data[j]))
+		}
+	}
+	return y
+}
+
+func (p *pass) Rotate(x, angles backend.Tensor, heads int) backend.Tensor {
+	in, by := p.input("rotate", x), p.input("rotate", angles)
+	y := newTensor(in.rows, in.cols)
+	if !p.ok(backend.CheckRotate(in, by, heads)) {
+		return y
+	}
+	half := by.cols / 2
+	for i := range in.rows {
+		cos, sin := by.row(i)[:half], by.row(i)[half:]
+		for h := range heads {
+			from, to := in.row(i)[h*2*half:], y.row(i)[h*2*half:]
+			for c := range half {
+				low, high := float64(from[c]), float64(from[half+c])
+				to[c] = float32(low*float64(cos[c]) - high*float64(sin[c]))
+				to[half+c] = float32(high*float64(cos[c]) + low*float64(sin[c]))
+			}
 		}
 	}
 	return y

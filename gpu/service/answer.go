@@ -49,7 +49,7 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if r.Context().Err() != nil { // nobody would learn the id
-		m.Close() //nolint:errcheck // the cancellation is what is told
+		m.Close() // the cancellation is what is told
 		return canceled(r.Context())
 	}
 	id, err := s.enlist(m)

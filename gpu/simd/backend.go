@@ -40,7 +40,7 @@ func (*simd) Info() backend.Info {
 }
 
 func (b *simd) Begin(ctx context.Context) backend.Pass {
-	p := &pass{b: b, ctx: ctx}
+	p := &pass{b: b, Course: backend.Course{Context: ctx}}
 	p.made.Release = p.release
 	return p
 }

@@ -9,9 +9,14 @@ import (
 
 func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
+	in, m := p.input("linear", x), p.resident("linear", backend.MatrixKind, w)
 	y := p.shape(in.rows, m.rows)
-	var residual uint32
+	var bias, residual uint32
+	if opt.Bias != nil {
+		r := p.resident("linear", backend.VectorKind, opt.Bias)
+		bias = r.data.address()
+		p.check(backend.CheckBias(m.rows, r.cols))
+	}
 	if opt.Residual != nil {
 		residual = p.input("linear", opt.Residual).address()
 	}
@@ -23,7 +28,7 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 	segmentsAt, termsAt := p.send(segments), p.send(terms)
 	job := []any{uint32(in.rows), uint32(m.cols), uint32(m.rows), segmentsAt, uint32(count), termsAt}
 	scratch := p.scratch("linear_scratch", job...)
-	p.run("linear", append(append([]any{in.address(), m.panels.address(), residual, y.address()}, job...), scratch)...)
+	p.run("linear", append(append([]any{in.address(), m.panels.address(), bias, residual, y.address()}, job...), scratch)...)
 	return y
 }
 

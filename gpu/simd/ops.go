@@ -9,7 +9,7 @@ import (
 
 func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	defer p.begin()()
-	t := p.resident("embed", tableKind, table)
+	t := p.resident("embed", backend.TableKind, table)
 	y := p.shape(len(ids), t.cols)
 	if p.ok(backend.CheckIDs("embed", ids, t.rows)) && p.allocate(y) {
 		p.check(p.b.writeRows(y.buffer.at, y.rows, y.cols, func(i int) []float32 {
@@ -22,14 +22,20 @@ func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 
 func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
 	defer p.begin()()
-	in, g := p.input("norm", x), p.resident("norm", vectorKind, gain)
+	in, g := p.input("norm", x), p.resident("norm", backend.VectorKind, gain)
 	y := p.shape(in.rows, in.cols)
-	var err error
-	if g.cols != in.cols {
-		err = fault.New(fault.Internal, "norm", "gain of %d for %d columns", g.cols, in.cols)
+	if p.ok(backend.CheckNorm(in.cols, g.cols)) && p.allocate(y) {
+		p.run("norm", in.address(), g.data.address(), y.address(), uint32(in.rows), uint32(in.cols), uint32(g.cols), eps)
 	}
-	if p.ok(err) && p.allocate(y) {
-		p.run("norm", in.address(), g.data.address(), y.address(), uint32(in.rows), uint32(in.cols), eps)
+	return y
+}
+
+func (p *pass) Rotate(x, angles backend.Tensor, heads int) backend.Tensor {
+	defer p.begin()()
+	in, by := p.input("rotate", x), p.input("rotate", angles)
+	y := p.shape(in.rows, in.cols)
+	if p.ok(backend.CheckRotate(in, by, heads)) && p.allocate(y) {
+		p.run("rotate", in.address(), by.address(), y.address(), uint32(in.rows), uint32(heads), uint32(by.cols/2))
 	}
 	return y
 }
@@ -92,7 +98,7 @@ const chunk = 256
 
 func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
 	defer p.begin()()
-	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", matrixKind, head)
+	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", backend.MatrixKind, head)
 	y := p.shape(in.rows, 1)
 	var err error
 	if len(targets) != in.rows {
@@ -143,7 +149,7 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	}
 	cols, heads := uint32(query.cols), uint32(a.Heads)
 	scratch := p.scratch("attend_scratch", cols, heads, uint32(maxKeys))
-	p.run("attend", query.address(), key.address(), value.address(), y.address(), cols, heads, a.Scale, causal,
+	p.run("attend", query.address(), key.address(), value.address(), y.address(), cols, heads, uint32(a.Groups()), a.Scale, causal, float64(a.Window),
 		p.send(spans), uint32(count), uint32(maxKeys), bias, distances, float64(a.BiasZero), scratch)
 	return y
 }

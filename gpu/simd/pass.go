@@ -1,7 +1,6 @@
 package simd
 
 import (
-	"context"
 	"math"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -10,11 +9,9 @@ import (
 
 // pass runs each operation at once. Its tensors are in the kernels' memory.
 type pass struct {
-	b     *simd
-	ctx   context.Context
-	err   error
-	made  backend.Ledger[*tensor]
-	ended bool
+	b *simd
+	backend.Course
+	made backend.Ledger[*tensor]
 
 	passing []buffer // what the operation that runs has put into memory for itself
 }
@@ -32,29 +29,9 @@ func (t *tensor) Dims() (rows, cols int) { return t.rows, t.cols }
 
 func (t *tensor) address() uint32 { return t.buffer.address() }
 
-// fail records the first error.
-func (p *pass) fail(err error) {
-	if p.err == nil {
-		p.err = err
-	}
-}
-
 // ok records err, the end of the context and the end of the backend, and says whether the next operation should run.
 func (p *pass) ok(err error) bool {
-	if p.err != nil {
-		return false
-	}
-	switch {
-	case p.ended:
-		p.err = fault.New(fault.Internal, "", "the pass has ended")
-	case p.b.err != nil:
-		p.err = p.b.err
-	case p.ctx.Err() != nil:
-		p.err = fault.Wrap(p.ctx.Err(), fault.Canceled, "", "%v", p.ctx.Err())
-	default:
-		p.err = err
-	}
-	return p.err == nil
+	return p.OK(p.b.err, err)
 }
 
 // begin opens an operation: nothing else runs until the function that it returns is called.
@@ -75,7 +52,7 @@ func (p *pass) input(op string, t backend.Tensor) *tensor {
 	if ok && x != nil && x.pass == p && !x.dead {
 		return x
 	}
-	p.fail(fault.New(fault.Internal, op, "the tensor is not of this pass, or its scope has ended"))
+	p.Fail(backend.NotOfPass(op))
 	if ok && x != nil {
 		return &tensor{rows: x.rows, cols: x.cols}
 	}
@@ -83,11 +60,11 @@ func (p *pass) input(op string, t backend.Tensor) *tensor {
 }
 
 // resident returns r as one of this backend, or an empty one and an error for anything else.
-func (p *pass) resident(op string, k kind, r backend.Resident) *resident {
+func (p *pass) resident(op string, k backend.Kind, r backend.Resident) *resident {
 	if m, ok := r.(*resident); ok && m != nil && m.b == p.b && m.kind == k && !m.freed {
 		return m
 	}
-	p.fail(fault.New(fault.Internal, op, "takes a %s of this backend that is not freed", k))
+	p.Fail(backend.NotResident(op, k))
 	return &resident{}
 }
 
@@ -105,7 +82,7 @@ func (p *pass) allocate(y *tensor) bool {
 		}
 	}
 	if !found {
-		p.fail(errNoMemory("", y.rows, y.cols))
+		p.Fail(errNoMemory("", y.rows, y.cols))
 	}
 	return found
 }
@@ -114,7 +91,7 @@ func (p *pass) allocate(y *tensor) bool {
 func (p *pass) space(bytes int64) buffer {
 	b, found := p.b.memory.get(bytes)
 	if !found {
-		p.fail(fault.New(fault.TooLarge, "", "no memory for %d bytes beside the tensors: WebAssembly has 4 GiB in all", bytes))
+		p.Fail(fault.New(fault.TooLarge, "", "no memory for %d bytes beside the tensors: WebAssembly has 4 GiB in all", bytes))
 		return buffer{}
 	}
 	p.passing = append(p.passing, b)
@@ -123,11 +100,11 @@ func (p *pass) space(bytes int64) buffer {
 
 // send copies a table to the kernels' memory for the time of this operation, and returns its address.
 func (p *pass) send(table []byte) uint32 {
-	if len(table) == 0 || p.err != nil {
+	if len(table) == 0 || p.Err != nil {
 		return 0
 	}
 	b := p.space(int64(len(table)))
-	if p.err == nil {
+	if p.Err == nil {
 		p.check(p.b.write(b.at, table))
 	}
 	return b.address()
@@ -137,11 +114,11 @@ func (p *pass) send(table []byte) uint32 {
 func (p *pass) scratch(name string, args ...any) uint32 {
 	bytes, err := p.b.call(name, args...)
 	p.check(err)
-	if p.err == nil && p.b.scratch.size < int64(bytes) {
+	if p.Err == nil && p.b.scratch.size < int64(bytes) {
 		p.b.memory.put(p.b.scratch)
 		var found bool
 		if p.b.scratch, found = p.b.memory.get(int64(bytes)); !found {
-			p.fail(fault.New(fault.TooLarge, "", "no memory for %.0f bytes of scratch: WebAssembly has 4 GiB in all", bytes))
+			p.Fail(fault.New(fault.TooLarge, "", "no memory for %.0f bytes of scratch: WebAssembly has 4 GiB in all", bytes))
 		}
 	}
 	return p.b.scratch.address()
@@ -149,7 +126,7 @@ func (p *pass) scratch(name string, args ...any) uint32 {
 
 // run calls a kernel unless the pass has failed.
 func (p *pass) run(name string, args ...any) {
-	if p.err == nil {
+	if p.Err == nil {
 		_, err := p.b.call(name, args...)
 		p.check(err)
 	}
@@ -158,7 +135,7 @@ func (p *pass) run(name string, args ...any) {
 // check records an error, if it is one.
 func (p *pass) check(err error) {
 	if err != nil {
-		p.fail(err)
+		p.Fail(err)
 	}
 }
 
@@ -177,15 +154,15 @@ func (p *pass) Read(t backend.Tensor) ([]float32, error) {
 	defer p.begin()()
 	x := p.input("read", t)
 	if !p.ok(nil) {
-		return nil, p.err
+		return nil, p.Err
 	}
 	out, err := p.b.readRows(x.buffer.at, x.rows, x.cols)
 	p.check(err)
-	return out, p.err
+	return out, p.Err
 }
 
 // End gives the memory back. Ending twice does nothing.
 func (p *pass) End() {
 	p.made.End()
-	p.ended = true
+	p.Ended = true
 }

@@ -5,21 +5,11 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 )
 
-// kind tells residents apart.
-type kind string
-
-const (
-	matrixKind kind = "matrix"
-	tableKind  kind = "table"
-	vectorKind kind = "vector"
-	factorKind kind = "factor"
-)
-
 // resident is everything uploaded. A matrix [rows, cols] is packed in panels, a vector is a padded row in data; a table is the
 // caller's own slice; a factor holds A in data and B in panels.
 type resident struct {
 	b            *simd
-	kind         kind
+	kind         backend.Kind
 	rows, cols   int
 	data, panels buffer
 	table        []float32
@@ -45,25 +35,25 @@ func (r *resident) Free() {
 
 // Matrix packs w.
 func (b *simd) Matrix(w []float32, out, in int) (backend.Resident, error) {
-	return b.upload(matrixKind, w, out, in, func(r *resident) error { return b.pack(r, w, out, in) })
+	return b.upload(backend.MatrixKind, w, out, in, func(r *resident) error { return b.pack(r, w, out, in) })
 }
 
 // Table keeps t: rows cross when a pass embeds them.
 func (b *simd) Table(t []float32, n, d int) (backend.Resident, error) {
-	return b.upload(tableKind, t, n, d, func(r *resident) error { r.table = t; return nil })
+	return b.upload(backend.TableKind, t, n, d, func(r *resident) error { r.table = t; return nil })
 }
 
 // Vector copies v.
 func (b *simd) Vector(v []float32) (backend.Resident, error) {
-	return b.upload(vectorKind, v, 1, len(v), func(r *resident) error { return b.copyRows(r, v, 1, len(v)) })
+	return b.upload(backend.VectorKind, v, 1, len(v), func(r *resident) error { return b.copyRows(r, v, 1, len(v)) })
 }
 
 // Factor copies a and packs bb.
 func (b *simd) Factor(a, bb []float32, rank, in, out int, scale float32) (backend.Resident, error) {
-	if err := checkSize(factorKind, len(bb), out, rank); err != nil {
+	if err := backend.CheckSize(backend.FactorKind, len(bb), out, rank); err != nil {
 		return nil, err
 	}
-	return b.upload(factorKind, a, rank, in, func(r *resident) error {
+	return b.upload(backend.FactorKind, a, rank, in, func(r *resident) error {
 		r.shape = backend.FactorShape{Rank: rank, In: in, Out: out, Scale: scale}
 		if err := b.copyRows(r, a, rank, in); err != nil {
 			return err
@@ -72,17 +62,9 @@ func (b *simd) Factor(a, bb []float32, rank, in, out int, scale float32) (backen
 	})
 }
 
-// checkSize refuses data that is not [rows, cols], both at least 1.
-func checkSize(k kind, n, rows, cols int) error {
-	if rows < 1 || cols < 1 || n%cols != 0 || n/cols != rows {
-		return fault.New(fault.Internal, string(k), "%d numbers for [%d, %d]", n, rows, cols)
-	}
-	return nil
-}
-
 // upload makes a resident and lets fill put it into the kernels' memory.
-func (b *simd) upload(k kind, data []float32, rows, cols int, fill func(*resident) error) (backend.Resident, error) {
-	if err := checkSize(k, len(data), rows, cols); err != nil {
+func (b *simd) upload(k backend.Kind, data []float32, rows, cols int, fill func(*resident) error) (backend.Resident, error) {
+	if err := backend.CheckSize(k, len(data), rows, cols); err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
@@ -141,7 +123,7 @@ func (b *simd) pack(r *resident, w []float32, out, in int) error {
 // shapeOf recognises the factors of this backend. The caller holds b.mu.
 func (b *simd) shapeOf(r backend.Resident) (backend.FactorShape, bool) {
 	f, ok := r.(*resident)
-	if !ok || f == nil || f.b != b || f.kind != factorKind || f.freed {
+	if !ok || f == nil || f.b != b || f.kind != backend.FactorKind || f.freed {
 		return backend.FactorShape{}, false
 	}
 	return f.shape, true

@@ -10,6 +10,7 @@ import (
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/gpu/engine/enginetest"
 	"github.com/medley-lora/medley/gpu/simd"
 	"github.com/medley-lora/medley/shared/peft"
 	"github.com/medley-lora/medley/shared/task"
@@ -109,4 +110,14 @@ func BenchmarkZoo(b *testing.B) {
 		best = min(best, time.Since(start))
 	}
 	b.ReportMetric(float64(len(all))/best.Seconds(), "evaluations/s")
+}
+
+// TestCausal: decoder-only models give Transformers' numbers.
+func TestCausal(t *testing.T) {
+	b, err := simd.New(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	enginetest.Causal(t, b, 1e-4)
 }

@@ -1,12 +1,15 @@
 package t5
 
-import "github.com/medley-lora/medley/gpu/backend"
+import (
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/model"
+)
 
 // Decoding is the state of generating tokens for a batch of sources: the projected encoder output and the cache of keys and values.
 // Its tensors belong to the pass.
 type Decoding struct {
 	model  *Model
-	source Packed
+	source model.Packed
 	room   int // positions per sequence
 	caches []cache
 	bias   []float32
@@ -19,7 +22,7 @@ type cache struct {
 }
 
 // StartDecoding prepares for up to room tokens per sequence. encoded is Encode's output for source.
-func (m *Model) StartDecoding(p backend.Pass, encoded backend.Tensor, source Packed, room int, encoderUp Updates) *Decoding {
+func (m *Model) StartDecoding(p backend.Pass, encoded backend.Tensor, source model.Packed, room int, encoderUp model.Updates) *Decoding {
 	d := &Decoding{model: m, source: source, room: room, caches: make([]cache, len(m.decoder.layers))}
 	d.bias, _ = m.bias(m.decoder, room, false)
 	inner := m.Config.Heads * m.Config.HeadDim
@@ -33,7 +36,7 @@ func (m *Model) StartDecoding(p backend.Pass, encoded backend.Tensor, source Pac
 
 // Step feeds one token to each of the given sequences, all at the same position, and returns the next token's logits
 // [len(sequences), vocabulary].
-func (d *Decoding) Step(p backend.Pass, sequences []int, ids []int32, position int, up Updates) backend.Tensor {
+func (d *Decoding) Step(p backend.Pass, sequences []int, ids []int32, position int, up model.Updates) backend.Tensor {
 	m := d.model
 	self := backend.Attention{Heads: m.Config.Heads, Scale: 1, Bias: d.bias, BiasZero: d.room - 1}
 	cross := backend.Attention{Heads: m.Config.Heads, Scale: 1}
@@ -58,5 +61,5 @@ func (d *Decoding) Step(p backend.Pass, sequences []int, ids []int32, position i
 			return l.ff.forward(p, h, m.Config.activation, up)
 		})
 	}
-	return m.Logits(p, m.decoder.norm.forward(p, x))
+	return m.Logits(p, m.decoder.norm.Forward(p, x))
 }

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"iter"
+	"maps"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -22,21 +23,17 @@ type addedToken struct {
 }
 
 // checkAdded refuses added tokens whose ids Hugging Face would number anew: an id must be that of the same piece in the model, or
-// the next free one after it.
-func checkAdded(added []addedToken, model *unigram) error {
-	ids := make(map[string]int, len(model.pieces))
-	for id, p := range model.pieces {
-		ids[p.text] = id
-	}
-	next := len(model.pieces)
+// the next free one from next on.
+func checkAdded(added []addedToken, known map[string]int32, next int) error {
+	ids := maps.Clone(known)
 	for _, a := range added {
 		id, known := ids[a.Content]
 		if !known {
-			id = next
+			id = int32(next)
 			next++
 			ids[a.Content] = id
 		}
-		if int(a.ID) != id {
+		if a.ID != id {
 			return fault.New(fault.Invalid, "added_tokens", "%q has id %d where %d is expected", a.Content, a.ID, id)
 		}
 	}

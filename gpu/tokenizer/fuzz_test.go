@@ -14,8 +14,8 @@ func checkRoundTrip(t *testing.T, tok *Tokenizer, text string) []int32 {
 			t.Fatalf("id %d of %d in %v", id, tok.VocabSize(), ids)
 		}
 	}
-	if ids[len(ids)-1] != tok.EOS() {
-		t.Fatalf("%v does not end with %d", ids, tok.EOS())
+	if after := tok.after; !slices.Equal(ids[len(ids)-len(after):], after) {
+		t.Fatalf("%v does not end with %v", ids, after)
 	}
 	d := tok.NewDecoder()
 	for _, id := range ids {

@@ -15,12 +15,14 @@ type tokenizerJSON struct {
 	Pre        *component      `json:"pre_tokenizer"`
 	Post       json.RawMessage `json:"post_processor"`
 	Decoder    *component      `json:"decoder"`
-	Model      struct {
-		Type         string  `json:"type"`
-		Unknown      *int    `json:"unk_id"`
-		Vocab        [][]any `json:"vocab"` // pairs of text and score
-		ByteFallback bool    `json:"byte_fallback"`
-	} `json:"model"`
+	Model      json.RawMessage `json:"model"`
+}
+
+// unigramJSON is the model of T5's tokenizer.json.
+type unigramJSON struct {
+	Unknown      *int    `json:"unk_id"`
+	Vocab        [][]any `json:"vocab"` // pairs of text and score
+	ByteFallback bool    `json:"byte_fallback"`
 }
 
 // component is a normalizer, pre-tokenizer or decoder.
@@ -34,19 +36,46 @@ type component struct {
 	Prepend       string      `json:"prepend_scheme"`
 	PrefixSpace   *bool       `json:"add_prefix_space"`
 	Split         *bool       `json:"split"`
+	Decoders      []component `json:"decoders"`
+	Behavior      string      `json:"behavior"`
+	Invert        bool        `json:"invert"`
+	UseRegex      *bool       `json:"use_regex"`
+	Individual    bool        `json:"individual_digits"`
+	Content       string      `json:"content"`
+	Prefix        string      `json:"prepend"`
+	Start         int         `json:"start"`
+	Stop          int         `json:"stop"`
 }
 
-// FromJSON reads a tokenizer.json that holds a T5 pipeline; any other component is refused by name (Unsupported). As in
-// Transformers, text is always cut at white space whichever of the equivalent pipelines of T5's converters the file has. Other
+// FromJSON reads a tokenizer.json of T5 or of a decoder-only model; a component that neither has is refused by name (Unsupported). As in
+// Transformers, T5's text is always cut at white space whichever of the equivalent pipelines of its converters the file has. Other
 // errors are Invalid or TooLarge.
 func FromJSON(data []byte) (*Tokenizer, error) {
 	var file tokenizerJSON
 	if err := json.Unmarshal(data, &file); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "", "is not a valid tokenizer.json")
 	}
-	m := &file.Model
-	if m.Type != "Unigram" {
-		return nil, unsupported("model", m.Type)
+	var kind struct {
+		Type   string          `json:"type"`
+		Merges json.RawMessage `json:"merges"`
+	}
+	if err := json.Unmarshal(file.Model, &kind); err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "model", "is not valid")
+	}
+	switch {
+	case kind.Type == "BPE" || (kind.Type == "" && len(kind.Merges) > 0): // old files do not say
+		return file.fromBPE()
+	case kind.Type == "Unigram":
+		return file.fromUnigram()
+	}
+	return nil, unsupported("model", kind.Type)
+}
+
+// fromUnigram reads the rest of T5's tokenizer.json.
+func (f *tokenizerJSON) fromUnigram() (*Tokenizer, error) {
+	var m unigramJSON
+	if err := json.Unmarshal(f.Model, &m); err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "model", "is not one of pieces and scores")
 	}
 	if m.ByteFallback {
 		return nil, fault.New(fault.Unsupported, "model: byte_fallback", "is not supported")
@@ -68,21 +97,21 @@ func FromJSON(data []byte) (*Tokenizer, error) {
 			return nil, fault.New(fault.Invalid, "vocab", "entry %d is not a pair of text and score", id)
 		}
 	}
-	cm, err := file.charsmap()
+	cm, err := f.charsmap()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkMetaspace("pre_tokenizer", preTokenizer(file.Pre)); err != nil {
+	if err := checkMetaspace("pre_tokenizer", preTokenizer(f.Pre)); err != nil {
 		return nil, err
 	}
-	if err := checkMetaspace("decoder", file.Decoder); err != nil {
+	if err := checkMetaspace("decoder", f.Decoder); err != nil {
 		return nil, err
 	}
-	end, err := endOf(file.Post)
+	end, err := endOf(f.Post)
 	if err != nil {
 		return nil, err
 	}
-	return assemble(cm, pieces, *m.Unknown, file.Added, end)
+	return assemble(cm, pieces, *m.Unknown, f.Added, end)
 }
 
 // assemble checks and joins the parts that both kinds of file have.
@@ -95,10 +124,14 @@ func assemble(cm []byte, pieces []piece, unknown int, added []addedToken, end st
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAdded(added, model); err != nil {
+	ids := make(map[string]int32, len(pieces))
+	for id, p := range pieces {
+		ids[p.text] = int32(id)
+	}
+	if err := checkAdded(added, ids, len(pieces)); err != nil {
 		return nil, err
 	}
-	return newTokenizer(c, model, added, end)
+	return newT5(c, model, added, end)
 }
 
 func unsupported(field, what string) error {

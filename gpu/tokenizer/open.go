@@ -29,7 +29,11 @@ func OpenFS(fsys fs.FS) (*Tokenizer, error) {
 	data, err := read(fsys, "tokenizer.json")
 	if err == nil {
 		t, err := FromJSON(data)
-		return t, fault.In("tokenizer.json", err)
+		if err != nil {
+			return nil, fault.In("tokenizer.json", err)
+		}
+		t.name(config)
+		return t, nil
 	}
 	if fault.CodeOf(err) != fault.NotFound {
 		return nil, err
@@ -47,7 +51,38 @@ func OpenFS(fsys fs.FS) (*Tokenizer, error) {
 
 // config is what is used of tokenizer_config.json.
 type config struct {
-	ExtraIDs int `json:"extra_ids"`
+	ExtraIDs int         `json:"extra_ids"`
+	BOS      *namedToken `json:"bos_token"`
+	EOS      *namedToken `json:"eos_token"`
+	Pad      *namedToken `json:"pad_token"`
+}
+
+// namedToken is a token by its text, alone or in an object.
+type namedToken string
+
+func (n *namedToken) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '{' {
+		var object struct {
+			Content string `json:"content"`
+		}
+		err := json.Unmarshal(data, &object)
+		*n = namedToken(object.Content)
+		return err
+	}
+	return json.Unmarshal(data, (*string)(n))
+}
+
+// name finds the tokens that the file of a decoder-only model does not know the use of; T5's does.
+func (t *Tokenizer) name(c config) {
+	for _, role := range []struct {
+		token *namedToken
+		id    *int32
+	}{{c.BOS, &t.bos}, {c.EOS, &t.eos}, {c.Pad, &t.pad}} {
+		if role.token == nil || *role.token == "" || *role.id >= 0 {
+			continue
+		}
+		*role.id = t.ID(string(*role.token))
+	}
 }
 
 func readConfig(fsys fs.FS) (config, error) {

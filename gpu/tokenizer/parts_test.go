@@ -48,7 +48,7 @@ func TestUnigram(t *testing.T) {
 	}
 	var l lattice
 	for _, c := range cases {
-		if got := m.encode(&l, []byte(c.word), nil); !slices.Equal(got, c.want) {
+		if got := m.word(&l, []byte(c.word), nil); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q gives %v, want %v", c.why, c.word, got, c.want)
 		}
 	}

@@ -18,22 +18,33 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/golden.json from what Transformers says")
 
-// ask returns what Transformers makes of texts, with the tokenizer of dir.
-func ask(t *testing.T, dir string, texts []string) (map[string]string, []zootest.Token) {
+func peersPython(t *testing.T) string {
 	t.Helper()
 	python := os.Getenv("MEDLEY_PEERS_PYTHON")
 	if python == "" {
 		t.Fatal("set MEDLEY_PEERS_PYTHON to a Python with tools/peers/requirements.txt installed (python -m venv, pip install -r)")
 	}
-	var in bytes.Buffer
-	encoder := json.NewEncoder(&in)
+	return python
+}
+
+// jsonLines is one JSON string a line.
+func jsonLines(t *testing.T, texts []string) *bytes.Buffer {
+	t.Helper()
+	var lines bytes.Buffer
+	encoder := json.NewEncoder(&lines)
 	for _, text := range texts {
 		if err := encoder.Encode(text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(python, filepath.Join("..", "..", "tools", "peers", "tokenizer.py"), dir)
-	cmd.Stdin, cmd.Stderr = &in, os.Stderr
+	return &lines
+}
+
+// ask returns what Transformers makes of texts, with the tokenizer of dir.
+func ask(t *testing.T, dir string, texts []string) (map[string]string, []zootest.Token) {
+	t.Helper()
+	cmd := exec.Command(peersPython(t), filepath.Join("..", "..", "tools", "peers", "tokenizer.py"), dir)
+	cmd.Stdin, cmd.Stderr = jsonLines(t, texts), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +116,43 @@ func TestPeers(t *testing.T) {
 		if err := os.WriteFile(goldenFile, append(data, '\n'), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestPeersBPE holds every pipeline of testdata/bpe to Transformers on 10,000 lines of mixed scripts, code and emoji.
+func TestPeersBPE(t *testing.T) {
+	texts := slices.Concat(causalTexts, hardTexts, mixedTexts(10000))
+	if *update {
+		trainBPE(t, slices.Concat(causalTexts, mixedTexts(2000)))
+	}
+	golden := map[string][]zootest.Token{}
+	for _, name := range bpeNames {
+		dir := filepath.Join("testdata", "bpe", name)
+		_, want := ask(t, dir, texts)
+		tok := openBPE(t, name)
+		for _, c := range want {
+			checkCase(t, name, tok, c)
+		}
+		golden[name] = want[:len(causalTexts)]
+	}
+	if *update && !t.Failed() {
+		data, err := json.Marshal(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join("testdata", "bpe", "golden.json"), append(data, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// trainBPE has tools/peers/bpe.py make the tokenizers of testdata/bpe anew.
+func trainBPE(t *testing.T, texts []string) {
+	t.Helper()
+	cmd := exec.Command(peersPython(t), filepath.Join("..", "..", "tools", "peers", "bpe.py"), filepath.Join("testdata", "bpe"))
+	cmd.Stdin, cmd.Stderr = jsonLines(t, texts), os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
 	}
 }
 

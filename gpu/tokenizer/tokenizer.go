@@ -1,7 +1,8 @@
-// Package tokenizer turns text into token ids and back, exactly as Hugging Face Transformers does for T5: nmt_nfkc
-// normalisation, whitespace and metaspace pre-tokenisation, a SentencePiece unigram model (arXiv 1808.06226, 1804.10959) and
-// added tokens. It reads tokenizer.json or spiece.model; both give the same ids. Where SentencePiece and the Rust
-// "tokenizers" library of Hugging Face disagree, the latter is followed.
+// Package tokenizer turns text into token ids and back, exactly as Hugging Face Transformers does: for T5, nmt_nfkc
+// normalisation, whitespace and metaspace pre-tokenisation and a SentencePiece unigram model (arXiv 1808.06226, 1804.10959), from
+// tokenizer.json or spiece.model, which give the same ids; for decoder-only models, byte pair encoding (arXiv 1508.07909) of bytes
+// or of characters, from tokenizer.json. Where SentencePiece and the Rust "tokenizers" library of Hugging Face disagree, the latter
+// is followed.
 package tokenizer
 
 import (
@@ -16,17 +17,24 @@ const (
 	padToken = "<pad>"
 )
 
-// maxPiece bounds the bytes of a piece or added token, and with it the work per byte of text.
+// maxPiece bounds the bytes of a piece of T5's or of an added token, and with it the work per byte of text.
 const maxPiece = 256
 
 // Tokenizer is immutable and safe for concurrent use.
 type Tokenizer struct {
-	charsmap   *charsmap // nil leaves text as it is
-	model      *unigram
-	raw        addedTokens // matched before normalisation
-	normalized addedTokens // matched after it
-	decoded    []decoded   // by id
-	eos, pad   int32
+	normalize     func(string) string // nil leaves text as it is
+	model         model
+	raw           addedTokens // matched before normalisation
+	normalized    addedTokens // matched after it
+	decoded       []decoded   // by id
+	newJoiner     func() joiner
+	before, after []int32 // what stands around an encoded text
+	bos, eos, pad int32   // -1 for none
+}
+
+// model turns a stretch of normalised text without added tokens into ids, which it appends. begins says that the text starts with it.
+type model interface {
+	encode(text string, begins bool, ids []int32) []int32
 }
 
 // decoded is what an id stands for in text.
@@ -35,18 +43,19 @@ type decoded struct {
 	special bool // left out of decoded text
 }
 
-// newTokenizer puts the parts together. The added tokens must have been checked against the model (checkAdded).
-func newTokenizer(cm *charsmap, model *unigram, added []addedToken, end string) (*Tokenizer, error) {
-	t := &Tokenizer{charsmap: cm, model: model, decoded: make([]decoded, len(model.pieces))}
-	for id, p := range model.pieces {
-		t.decoded[id].text = p.text
+// newTokenizer puts the parts together. texts are those of the model's ids; the added tokens must have been checked against them
+// (checkAdded).
+func newTokenizer(normalize func(string) string, m model, texts []string, added []addedToken) (*Tokenizer, error) {
+	t := &Tokenizer{normalize: normalize, model: m, decoded: make([]decoded, len(texts)), bos: -1, eos: -1, pad: -1}
+	for id, text := range texts {
+		t.decoded[id].text = text
 	}
 	var raw, normalized []addedToken
 	special := map[string]bool{}
 	for _, a := range added {
 		special[a.Content] = a.Special
 		if a.Normalized {
-			a.Content = cm.normalize(a.Content)
+			a.Content = t.normal(a.Content)
 			normalized = append(normalized, a)
 		} else {
 			raw = append(raw, a)
@@ -66,16 +75,38 @@ func newTokenizer(cm *charsmap, model *unigram, added []addedToken, end string) 
 	if t.normalized, err = newAddedTokens(normalized); err != nil {
 		return nil, err
 	}
-	for name, id := range map[string]*int32{end: &t.eos, padToken: &t.pad} {
-		if *id = t.id(name); *id < 0 {
-			return nil, fault.New(fault.Unsupported, "vocabulary", "has no token %q, which T5 needs", name)
-		}
-	}
 	return t, nil
 }
 
-// id returns the id of a token by its text, or -1.
-func (t *Tokenizer) id(token string) int32 {
+// newT5 is newTokenizer with what T5 cannot do without.
+func newT5(cm *charsmap, model *unigram, added []addedToken, end string) (*Tokenizer, error) {
+	texts := make([]string, len(model.pieces))
+	for id, p := range model.pieces {
+		texts[id] = p.text
+	}
+	t, err := newTokenizer(cm.normalize, model, texts, added)
+	if err != nil {
+		return nil, err
+	}
+	for name, id := range map[string]*int32{end: &t.eos, padToken: &t.pad} {
+		if *id = t.ID(name); *id < 0 {
+			return nil, fault.New(fault.Unsupported, "vocabulary", "has no token %q, which T5 needs", name)
+		}
+	}
+	t.after = []int32{t.eos}
+	t.newJoiner = func() joiner { return &wordJoiner{} }
+	return t, nil
+}
+
+func (t *Tokenizer) normal(text string) string {
+	if t.normalize == nil {
+		return text
+	}
+	return t.normalize(text)
+}
+
+// ID returns the id of a token by its text, or -1.
+func (t *Tokenizer) ID(token string) int32 {
 	for id, d := range t.decoded {
 		if d.text == token {
 			return int32(id)
@@ -84,36 +115,54 @@ func (t *Tokenizer) id(token string) int32 {
 	return -1
 }
 
+// Text is what a token is called, "" for an id outside the vocabulary.
+func (t *Tokenizer) Text(id int32) string {
+	if id < 0 || int(id) >= len(t.decoded) {
+		return ""
+	}
+	return t.decoded[id].text
+}
+
 // VocabSize is one more than the largest id.
 func (t *Tokenizer) VocabSize() int { return len(t.decoded) }
 
-// EOS is the id of the end token.
+// BOS is the id of the token that begins a text, -1 if there is none.
+func (t *Tokenizer) BOS() int32 { return t.bos }
+
+// EOS is the id of the end token, -1 if there is none, which T5 always has.
 func (t *Tokenizer) EOS() int32 { return t.eos }
 
-// Pad is the id of the padding token, which T5 also starts decoding with.
+// Pad is the id of the padding token, which T5 also starts decoding with; -1 if there is none.
 func (t *Tokenizer) Pad() int32 { return t.pad }
 
-// Encode returns the ids of text and the end token, all below VocabSize. Runs of bytes that are not UTF-8 count as U+FFFD.
+// Encode returns the ids of text and those that stand around every text, such as T5's end token, all below VocabSize. Runs of bytes that
+// are not UTF-8 count as U+FFFD.
 func (t *Tokenizer) Encode(text string) []int32 {
+	ids := append(make([]int32, 0, len(text)/3+2), t.before...)
+	return append(t.encode(text, ids), t.after...)
+}
+
+// EncodeBare is Encode without the ids around the text.
+func (t *Tokenizer) EncodeBare(text string) []int32 { return t.encode(text, nil) }
+
+func (t *Tokenizer) encode(text string, ids []int32) []int32 {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	ids := make([]int32, 0, len(text)/3+2)
-	var lattice lattice
+	begins := true
 	for part, id := range t.raw.split(text) {
 		if id >= 0 {
-			ids = append(ids, id)
+			ids, begins = append(ids, id), false
 			continue
 		}
-		for part, id := range t.normalized.split(t.charsmap.normalize(part)) {
+		for part, id := range t.normalized.split(t.normal(part)) {
 			if id >= 0 {
 				ids = append(ids, id)
-				continue
+			} else {
+				ids = t.model.encode(part, begins, ids)
 			}
-			for word := range words(part) {
-				ids = t.model.encode(&lattice, word, ids)
-			}
+			begins = false
 		}
 	}
-	return append(ids, t.eos)
+	return ids
 }
 
 // Decode returns the text of ids without special tokens. Ids outside the vocabulary stand for nothing.
@@ -123,25 +172,6 @@ func (t *Tokenizer) Decode(ids []int32) string {
 	for _, id := range ids {
 		text.WriteString(d.Next(id))
 	}
+	text.WriteString(d.Flush())
 	return text.String()
-}
-
-// Decoder decodes a stream of ids. It is not safe for concurrent use.
-type Decoder struct {
-	t       *Tokenizer
-	started bool
-}
-
-// NewDecoder starts a stream.
-func (t *Tokenizer) NewDecoder() *Decoder { return &Decoder{t: t} }
-
-// Next returns the text that id adds, which may be empty and never ends inside a rune. The texts of a stream, one after the
-// other, are what Decode gives for all its ids.
-func (d *Decoder) Next(id int32) string {
-	if id < 0 || int(id) >= len(d.t.decoded) || d.t.decoded[id].special {
-		return ""
-	}
-	first := !d.started
-	d.started = true
-	return spaced(d.t.decoded[id].text, first)
 }

@@ -97,6 +97,7 @@ func checkCase(t testing.TB, name string, tok *Tokenizer, c zootest.Token) {
 	for _, id := range c.IDs {
 		stream.WriteString(d.Next(id))
 	}
+	stream.WriteString(d.Flush())
 	if stream.String() != c.Decoded {
 		t.Errorf("%s: streamed %v\n got %q\nwant %q", name, c.IDs, stream.String(), c.Decoded)
 	}

@@ -54,7 +54,16 @@ func newUnigram(pieces []piece, unknown int) (*unigram, error) {
 	return &unigram{pieces, newTrie(entries), int32(unknown), lowest - unknownPenalty}, nil
 }
 
-// lattice is the best cut of each prefix of a word, by its end; scratch memory for unigram.encode.
+// encode implements model.
+func (m *unigram) encode(text string, _ bool, ids []int32) []int32 {
+	var l lattice
+	for word := range words(text) {
+		ids = m.word(&l, word, ids)
+	}
+	return ids
+}
+
+// lattice is the best cut of each prefix of a word, by its end; scratch memory for unigram.word.
 type lattice []cut
 
 // cut is the last piece of the best way to reach a place.
@@ -64,8 +73,8 @@ type cut struct {
 	length int32 // in bytes; 0 where nothing has arrived
 }
 
-// encode appends the ids of word to ids, runs of unknown runes as one unknown.
-func (m *unigram) encode(l *lattice, word []byte, ids []int32) []int32 {
+// word appends the ids of a word to ids, runs of unknown runes as one unknown.
+func (m *unigram) word(l *lattice, word []byte, ids []int32) []int32 {
 	best := slices.Grow((*l)[:0], len(word)+1)[:len(word)+1]
 	*l = best
 	clear(best)

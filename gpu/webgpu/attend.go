@@ -13,7 +13,7 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	p.begin()
 	query, key, value := p.input("attention", q), p.input("attention", k), p.input("attention", v)
 	y := p.shape(query.rows, query.cols)
-	if p.err != nil || !p.ok(backend.CheckAttention(query, key, value, a)) || !p.allocate(y) || y.buffer == nil {
+	if p.Err != nil || !p.ok(backend.CheckAttention(query, key, value, a)) || !p.allocate(y) || y.buffer == nil {
 		return y
 	}
 	if key.rows == 0 {
@@ -22,7 +22,7 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	}
 	width := query.cols / a.Heads
 	if width > kernel.MaxHead {
-		p.fail(fault.New(fault.Unsupported, "attention", "a head of %d columns; this backend takes at most %d", width, kernel.MaxHead))
+		p.Fail(fault.New(fault.Unsupported, "attention", "a head of %d columns; this backend takes at most %d", width, kernel.MaxHead))
 		return y
 	}
 	at := attending{
@@ -91,7 +91,7 @@ func (a *attending) item(s backend.Span) {
 		grown = a.including(s)
 	}
 	if !grown.fits() {
-		a.p.fail(fault.New(fault.TooLarge, "attention", "%d keys of %d columns; this device reads at most %d bytes at once",
+		a.p.Fail(fault.New(fault.TooLarge, "attention", "%d keys of %d columns; this device reads at most %d bytes at once",
 			s.K1-s.K0, a.key.cols, a.p.b.limit()))
 		return
 	}
@@ -126,24 +126,25 @@ func (a *attending) fits() bool {
 
 // record enters the step for the items so far, and starts anew.
 func (a *attending) record() {
-	if len(a.items) == 0 || a.p.err != nil {
+	if len(a.items) == 0 || a.p.Err != nil {
 		return
 	}
 	queries, keys := aligned(a.q0, a.q1), span{0, 1}
 	if a.k0 < a.k1 {
 		keys = aligned(a.k0, a.k1)
 	}
-	numbers := make([]uint32, 0, 6*len(a.items))
+	numbers := make([]uint32, 0, 7*len(a.items))
 	for _, s := range a.items {
 		seen := s.K1 - s.K0
 		if a.spec.Causal {
 			seen = min(s.QPos+1, seen)
 		}
 		shift := int32(a.spec.BiasZero - s.QPos)
-		numbers = append(numbers, uint32(s.Q0-queries.first), uint32(s.Q1-s.Q0), uint32(max(0, s.K0-keys.first)), uint32(s.K1-s.K0), uint32(seen), uint32(shift))
+		numbers = append(numbers, uint32(s.Q0-queries.first), uint32(s.Q1-s.Q0), uint32(max(0, s.K0-keys.first)), uint32(s.K1-s.K0), uint32(seen), uint32(shift),
+			uint32(int32(max(math.MinInt32, s.QPos+1-a.spec.Window))))
 	}
 	step := a.kernel.Step(kernel.AttendSize{
-		Heads: a.spec.Heads, Width: a.y.cols / a.spec.Heads, Scale: a.spec.Scale, Items0: a.p.table(numbers...), Items: len(a.items),
+		Heads: a.spec.Heads, Group: a.spec.Groups(), Windowed: a.spec.Window > 0, Width: a.y.cols / a.spec.Heads, Scale: a.spec.Scale, Items0: a.p.table(numbers...), Items: len(a.items),
 		Biased: a.spec.Bias != nil, Bias0: a.bias, Keys: a.mostKeys, Scores: a.scores,
 	})
 	a.p.add(a.kernel, step, a.query.bind(queries), a.key.bind(keys), a.value.bind(keys), tablesBinding, a.y.bind(queries))

@@ -84,7 +84,7 @@ func (b *webgpu) Info() backend.Info {
 }
 
 func (b *webgpu) Begin(ctx context.Context) backend.Pass {
-	p := &pass{b: b, ctx: ctx}
+	p := &pass{b: b, Course: backend.Course{Context: ctx}}
 	p.made.Release = p.release
 	return p
 }

@@ -229,6 +229,13 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestGoldenCausal is the same for decoder-only models.
+func TestGoldenCausal(t *testing.T) {
+	b := open(t, openDevice(t), Options{})
+	t.Cleanup(func() { b.Close() })
+	enginetest.Causal(t, b, 1e-3)
+}
+
 // TestStepsOfScore: a whole forward pass is one list of steps, one write of tables and one small readback.
 func TestStepsOfScore(t *testing.T) {
 	s := newSpy(t)

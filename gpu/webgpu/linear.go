@@ -9,13 +9,18 @@ import (
 
 func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) backend.Tensor {
 	p.begin()
-	in, m := p.input("linear", x), p.resident("linear", matrixKind, w)
+	in, m := p.input("linear", x), p.resident("linear", backend.MatrixKind, w)
 	y := p.shape(in.rows, m.rows)
 	var residual *tensor
 	if opt.Residual != nil {
 		residual = p.input("linear", opt.Residual)
 	}
-	if p.err != nil || !p.ok(backend.CheckLinear(in, m.rows, m.cols, opt.Residual)) ||
+	var bias *resident
+	if opt.Bias != nil {
+		bias = p.resident("linear", backend.VectorKind, opt.Bias)
+		p.Fail(backend.CheckBias(m.rows, bias.cols))
+	}
+	if p.Err != nil || !p.ok(backend.CheckLinear(in, m.rows, m.cols, opt.Residual)) ||
 		!p.ok(backend.CheckUpdate(opt.Update, in.rows, m.rows, m.cols, p.shapeOf)) || !p.allocate(y) || y.rows == 0 {
 		return y
 	}
@@ -31,10 +36,20 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 			}), append(bindings, y.bind(rows))...)
 		})
 	}
+	if bias != nil {
+		p.addBias(y, bias)
+	}
 	if opt.Update != nil {
 		p.update(in, y, opt.Update)
 	}
 	return y
+}
+
+func (p *pass) addBias(y *tensor, bias *resident) {
+	k := kernel.Bias{Lanes: kernel.Lanes}
+	for _, s := range spans(y.rows, p.windowSize(widest(y))) {
+		p.add(k, k.Step(s.count, y.cols), device.Binding{Buffer: bias.windows[0].data}, y.bind(s))
+	}
 }
 
 // bind is a window of a matrix.
@@ -48,13 +63,13 @@ func (w window) bind() []device.Binding {
 // LogProbs leaves one pair of numbers per row and tile of columns instead of the logits, and combines them.
 func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32) backend.Tensor {
 	p.begin()
-	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", matrixKind, head)
+	in, m := p.input("log-probabilities", x), p.resident("log-probabilities", backend.MatrixKind, head)
 	y := p.shape(in.rows, 1)
 	var err error
 	if len(targets) != in.rows {
 		err = fault.New(fault.Internal, "log-probabilities", "%d targets for %d rows", len(targets), in.rows)
 	}
-	if p.err != nil || !p.ok(err) || !p.ok(backend.CheckLinear(in, m.rows, m.cols, nil)) ||
+	if p.Err != nil || !p.ok(err) || !p.ok(backend.CheckLinear(in, m.rows, m.cols, nil)) ||
 		!p.ok(backend.CheckIDs("log-probabilities", targets, m.rows)) || !p.allocate(y) || y.rows == 0 {
 		return y
 	}
@@ -71,7 +86,7 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 	}
 	sums.buffer, chosen.buffer = p.get(int64(rows)*int64(tiles)*8), p.get(int64(rows)*4)
 	defer func() { p.put(sums.buffer); p.put(chosen.buffer) }()
-	if p.err != nil {
+	if p.Err != nil {
 		return y
 	}
 	for _, s := range spans(in.rows, size) {

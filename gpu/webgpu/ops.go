@@ -11,18 +11,29 @@ import (
 
 func (p *pass) Norm(x backend.Tensor, gain backend.Resident, eps float32) backend.Tensor {
 	p.begin()
-	in, g := p.input("norm", x), p.resident("norm", vectorKind, gain)
+	in, g := p.input("norm", x), p.resident("norm", backend.VectorKind, gain)
 	y := p.shape(in.rows, in.cols)
-	var err error
-	if g.cols != in.cols {
-		err = fault.New(fault.Internal, "norm", "gain of %d for %d columns", g.cols, in.cols)
-	}
-	if p.err != nil || !p.ok(err) || !p.allocate(y) {
+	if p.Err != nil || !p.ok(backend.CheckNorm(in.cols, g.cols)) || !p.allocate(y) {
 		return y
 	}
 	k := kernel.Norm{Lanes: kernel.Lanes}
+	stretches := max(1, in.cols/g.cols) // of whole vec4s if there are several: they lie as rows of their own would
 	for _, s := range spans(y.rows, p.windowSize(widest(y))) {
-		p.add(k, k.Step(s.count, y.cols, eps), in.bind(s), device.Binding{Buffer: g.windows[0].data}, y.bind(s))
+		p.add(k, k.Step(s.count*stretches, g.cols, eps), in.bind(s), device.Binding{Buffer: g.windows[0].data}, y.bind(s))
+	}
+	return y
+}
+
+func (p *pass) Rotate(x, angles backend.Tensor, heads int) backend.Tensor {
+	p.begin()
+	in, by := p.input("rotate", x), p.input("rotate", angles)
+	y := p.shape(in.rows, in.cols)
+	if p.Err != nil || !p.ok(backend.CheckRotate(in, by, heads)) || !p.allocate(y) || y.buffer == nil {
+		return y
+	}
+	k := kernel.Rotate{Lanes: kernel.Lanes}
+	for _, s := range spans(y.rows, p.windowSize(widest(y, by))) {
+		p.add(k, k.Step(s.count, heads, by.cols), in.bind(s), by.bind(s), y.bind(s))
 	}
 	return y
 }
@@ -44,7 +55,7 @@ func (p *pass) Gate(act backend.Activation, a, b backend.Tensor) backend.Tensor 
 	if k.Activation == "" {
 		err = fault.New(fault.Internal, "gate", "activation %d", act)
 	}
-	if p.err != nil || !p.ok(err) || !p.allocate(y) || y.buffer == nil {
+	if p.Err != nil || !p.ok(err) || !p.allocate(y) || y.buffer == nil {
 		return y
 	}
 	for _, s := range spans(y.rows, p.windowSize(widest(y))) {
@@ -82,9 +93,9 @@ func (p *pass) clear(y *tensor) {
 
 func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	p.begin()
-	t := p.resident("embed", tableKind, table)
+	t := p.resident("embed", backend.TableKind, table)
 	y := p.shape(len(ids), t.cols)
-	if p.err != nil || !p.ok(backend.CheckIDs("embed", ids, t.rows)) || !p.allocate(y) || y.buffer == nil {
+	if p.Err != nil || !p.ok(backend.CheckIDs("embed", ids, t.rows)) || !p.allocate(y) || y.buffer == nil {
 		return y
 	}
 	sources := make([]source, len(t.windows))
@@ -99,7 +110,7 @@ func (p *pass) Gather(x backend.Tensor, rows []int32) backend.Tensor {
 	p.begin()
 	in := p.input("gather", x)
 	y := p.shape(len(rows), in.cols)
-	if p.err != nil || !p.ok(backend.CheckIDs("gather", rows, in.rows)) || !p.allocate(y) || y.buffer == nil {
+	if p.Err != nil || !p.ok(backend.CheckIDs("gather", rows, in.rows)) || !p.allocate(y) || y.buffer == nil {
 		return y
 	}
 	p.copyRows(p.sources(in), y, func(i int) (from, to int) { return int(rows[i]), i }, len(rows))
@@ -109,7 +120,7 @@ func (p *pass) Gather(x backend.Tensor, rows []int32) backend.Tensor {
 func (p *pass) Scatter(dst, src backend.Tensor, rows []int32) {
 	p.begin()
 	d, s := p.input("scatter", dst), p.input("scatter", src)
-	if p.err != nil || !p.ok(backend.CheckScatter(d, s, rows)) || s.bytes() == 0 {
+	if p.Err != nil || !p.ok(backend.CheckScatter(d, s, rows)) || s.bytes() == 0 {
 		return
 	}
 	if d == s { // a step does not write what it reads
@@ -140,7 +151,7 @@ func (p *pass) sources(t *tensor) []source {
 // copyRows copies n rows, where pair says which goes where. Pairs are sorted by the windows that they are in.
 func (p *pass) copyRows(sources []source, y *tensor, pair func(i int) (from, to int), n int) {
 	size := p.windowSize(widest(y))
-	if p.err != nil {
+	if p.Err != nil {
 		return
 	}
 	targets := spans(y.rows, size)

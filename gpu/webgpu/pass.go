@@ -1,7 +1,6 @@
 package webgpu
 
 import (
-	"context"
 	"math"
 	"unsafe"
 
@@ -13,11 +12,9 @@ import (
 
 // pass records the steps of its operations, and runs them when one of its tensors is read or when many are waiting.
 type pass struct {
-	b     *webgpu
-	ctx   context.Context
-	err   error
-	made  backend.Ledger[*tensor]
-	ended bool
+	b *webgpu
+	backend.Course
+	made backend.Ledger[*tensor]
 
 	steps  []device.Step
 	tables []uint32 // numbers that the steps read: ids, spans, segments, coefficients
@@ -57,27 +54,9 @@ func (t *tensor) bind(w span) device.Binding {
 // span is a range of rows.
 type span struct{ first, count int }
 
-// fail records the first error.
-func (p *pass) fail(err error) {
-	if p.err == nil {
-		p.err = err
-	}
-}
-
 // ok records err, the end of the context and the end of the pass, and says whether the next operation should be recorded.
 func (p *pass) ok(err error) bool {
-	if p.err != nil {
-		return false
-	}
-	switch {
-	case p.ended:
-		p.err = fault.New(fault.Internal, "", "the pass has ended")
-	case p.ctx.Err() != nil:
-		p.err = fault.Wrap(p.ctx.Err(), fault.Canceled, "", "%v", p.ctx.Err())
-	default:
-		p.err = err
-	}
-	return p.err == nil
+	return p.OK(nil, err)
 }
 
 // begin opens an operation. It alone runs what is waiting: in the middle of one, what it uses must stay.
@@ -93,7 +72,7 @@ func (p *pass) input(op string, t backend.Tensor) *tensor {
 	if ok && x != nil && x.pass == p && !x.dead {
 		return x
 	}
-	p.fail(fault.New(fault.Internal, op, "the tensor is not of this pass, or its scope has ended"))
+	p.Fail(backend.NotOfPass(op))
 	if ok && x != nil {
 		return &tensor{rows: x.rows, cols: x.cols}
 	}
@@ -101,17 +80,17 @@ func (p *pass) input(op string, t backend.Tensor) *tensor {
 }
 
 // resident returns r as one of this backend, or an empty one and an error for anything else.
-func (p *pass) resident(op string, k kind, r backend.Resident) *resident {
+func (p *pass) resident(op string, k backend.Kind, r backend.Resident) *resident {
 	if m, ok := r.(*resident); ok && m != nil && m.b == p.b && m.kind == k && p.use(m) {
 		return m
 	}
-	p.fail(fault.New(fault.Internal, op, "takes a %s of this backend that is not freed", k))
+	p.Fail(backend.NotResident(op, k))
 	return &resident{}
 }
 
 // use keeps r until what is recorded has been queued.
 func (p *pass) use(r *resident) bool {
-	if _, ok := p.using[r]; ok || p.ended { // after the end nothing is recorded
+	if _, ok := p.using[r]; ok || p.Ended { // after the end nothing is recorded
 		return true
 	}
 	if !r.use() {
@@ -131,7 +110,7 @@ func (p *pass) shape(rows, cols int) *tensor { return &tensor{pass: p, rows: row
 func (p *pass) allocate(y *tensor) bool {
 	const most = 1 << 40 // numbers: beyond any memory, within the range of the arithmetic
 	if width := max(1, y.cols); y.rows > most/width || width > most {
-		p.fail(fault.New(fault.TooLarge, "", "a tensor of [%d, %d]", y.rows, y.cols))
+		p.Fail(fault.New(fault.TooLarge, "", "a tensor of [%d, %d]", y.rows, y.cols))
 		return false
 	}
 	p.made.Add(y)
@@ -151,7 +130,7 @@ func (p *pass) get(bytes int64) device.Buffer {
 	}
 	b, err := p.b.memory.get(bytes)
 	if err != nil {
-		p.fail(err)
+		p.Fail(err)
 		return nil
 	}
 	return b
@@ -180,7 +159,7 @@ var tablesBinding = device.Binding{}
 func (p *pass) add(k kernel.Kernel, s device.Step, bindings ...device.Binding) {
 	program, err := p.b.program(k)
 	if err != nil {
-		p.fail(err)
+		p.Fail(err)
 		return
 	}
 	s.Program, s.Bindings = program, bindings
@@ -195,8 +174,8 @@ func (p *pass) table(values ...uint32) int {
 
 // run queues what is recorded. Afterwards the buffers and residents that it used are free for others: the device runs in order.
 func (p *pass) run() {
-	if len(p.steps) > 0 && p.err == nil {
-		p.fail(p.submit())
+	if len(p.steps) > 0 && p.Err == nil {
+		p.Fail(p.submit())
 	}
 	clear(p.steps) // buffers and programs are not kept alive
 	p.steps, p.tables, p.bias = p.steps[:0], p.tables[:0], p.bias[:0]
@@ -230,7 +209,7 @@ func (p *pass) submit() error {
 			}
 		}
 	}
-	return p.b.device.Run(p.ctx, p.steps)
+	return p.b.device.Run(p.Context, p.steps)
 }
 
 // Scope frees the tensors that f makes, but for its result.
@@ -240,20 +219,20 @@ func (p *pass) Scope(f func() backend.Tensor) backend.Tensor { return p.made.Sco
 func (p *pass) Read(t backend.Tensor) ([]float32, error) {
 	x := p.input("read", t)
 	if !p.ok(nil) {
-		return nil, p.err
+		return nil, p.Err
 	}
 	p.run()
-	if p.err != nil {
-		return nil, p.err
+	if p.Err != nil {
+		return nil, p.Err
 	}
 	values := make([]float32, x.rows*x.cols)
 	if len(values) == 0 {
 		return values, nil
 	}
-	data, err := p.b.device.Read(p.ctx, x.buffer, 0, x.bytes())
+	data, err := p.b.device.Read(p.Context, x.buffer, 0, x.bytes())
 	if err != nil {
-		p.fail(err)
-		return nil, p.err
+		p.Fail(err)
+		return nil, p.Err
 	}
 	stride := int(rowBytes(x.cols))
 	for i := range x.rows {
@@ -270,5 +249,5 @@ func (p *pass) End() {
 	p.made.End()
 	p.steps = p.steps[:0]
 	p.run()
-	p.ended = true
+	p.Ended = true
 }

@@ -7,20 +7,10 @@ import (
 	"github.com/medley-lora/medley/shared/fault"
 )
 
-// kind tells residents apart.
-type kind string
-
-const (
-	matrixKind kind = "matrix"
-	tableKind  kind = "table"
-	vectorKind kind = "vector"
-	factorKind kind = "factor"
-)
-
 // resident is everything uploaded: a matrix, table or vector in windows that one binding can see, a factor in the heap.
 type resident struct {
 	b          *webgpu
-	kind       kind
+	kind       backend.Kind
 	rows, cols int
 	windows    []window
 	shape      backend.FactorShape
@@ -91,17 +81,9 @@ func (r *resident) destroyUnused() {
 	}
 }
 
-// checkSize refuses data that is not [rows, cols], both at least 1.
-func checkSize(k kind, n, rows, cols int) error {
-	if rows < 1 || cols < 1 || n%cols != 0 || n/cols != rows {
-		return fault.New(fault.Internal, string(k), "%d numbers for [%d, %d]", n, rows, cols)
-	}
-	return nil
-}
-
 // upload makes a resident that fill allocates; what it has allocated when it fails is freed.
-func (b *webgpu) upload(k kind, n, rows, cols int, fill func(*resident) error) (backend.Resident, error) {
-	if err := checkSize(k, n, rows, cols); err != nil {
+func (b *webgpu) upload(k backend.Kind, n, rows, cols int, fill func(*resident) error) (backend.Resident, error) {
+	if err := backend.CheckSize(k, n, rows, cols); err != nil {
 		return nil, err
 	}
 	r := &resident{b: b, kind: k, rows: rows, cols: cols}
@@ -120,7 +102,7 @@ func (b *webgpu) upload(k kind, n, rows, cols int, fill func(*resident) error) (
 
 // Matrix uploads w transposed, in the storage of the backend.
 func (b *webgpu) Matrix(w []float32, out, in int) (backend.Resident, error) {
-	return b.upload(matrixKind, len(w), out, in, func(r *resident) error {
+	return b.upload(backend.MatrixKind, len(w), out, in, func(r *resident) error {
 		tile, depth := b.tile.TileColumns(), 4*kernel.Vectors(in)
 		perColumn := int64(depth) * int64(b.storage.Bits()) / 8
 		most := int(min(b.limit()/perColumn/int64(tile)*int64(tile), 1<<30))
@@ -152,7 +134,7 @@ func (b *webgpu) limit() int64 { return min(b.info.BindingBytes, b.info.BufferBy
 
 // Table uploads t in windows of rows.
 func (b *webgpu) Table(t []float32, n, d int) (backend.Resident, error) {
-	return b.upload(tableKind, len(t), n, d, func(r *resident) error {
+	return b.upload(backend.TableKind, len(t), n, d, func(r *resident) error {
 		row := rowBytes(d)
 		most := int(min(b.limit()/row, 1<<30))
 		if most == 0 {
@@ -174,7 +156,7 @@ func (b *webgpu) Table(t []float32, n, d int) (backend.Resident, error) {
 
 // Vector uploads v.
 func (b *webgpu) Vector(v []float32) (backend.Resident, error) {
-	return b.upload(vectorKind, len(v), 1, len(v), func(r *resident) error {
+	return b.upload(backend.VectorKind, len(v), 1, len(v), func(r *resident) error {
 		win := window{count: 1}
 		err := r.fill(&win.data, rowBytes(len(v)), func(to *writer) error { return to.rows(v, len(v)) })
 		r.windows = []window{win}
@@ -184,10 +166,10 @@ func (b *webgpu) Vector(v []float32) (backend.Resident, error) {
 
 // Factor uploads a and the transpose of bb to the heap, with zeros for the ranks that fill up the last four.
 func (b *webgpu) Factor(a, bb []float32, rank, in, out int, scale float32) (backend.Resident, error) {
-	if err := checkSize(factorKind, len(bb), out, rank); err != nil {
+	if err := backend.CheckSize(backend.FactorKind, len(bb), out, rank); err != nil {
 		return nil, err
 	}
-	return b.upload(factorKind, len(a), rank, in, func(r *resident) error {
+	return b.upload(backend.FactorKind, len(a), rank, in, func(r *resident) error {
 		r.shape = backend.FactorShape{Rank: rank, In: in, Out: out, Scale: scale}
 		if err := r.place(&r.down, rank, in, func(row []float32, i int) { copy(row, a[i*in:(i+1)*in]) }); err != nil {
 			return err

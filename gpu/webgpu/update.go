@@ -13,7 +13,7 @@ import (
 // shapeOf recognises the factors of this backend, and keeps their memory.
 func (p *pass) shapeOf(r backend.Resident) (backend.FactorShape, bool) {
 	f, ok := r.(*resident)
-	if !ok || f == nil || f.b != p.b || f.kind != factorKind || !p.use(f) {
+	if !ok || f == nil || f.b != p.b || f.kind != backend.FactorKind || !p.use(f) {
 		return backend.FactorShape{}, false
 	}
 	return f.shape, true

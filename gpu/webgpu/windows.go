@@ -13,7 +13,7 @@ const windowRows = 64
 func (p *pass) windowSize(bytesPerRow int64) int {
 	most := p.b.limit() / bytesPerRow / windowRows * windowRows
 	if most == 0 {
-		p.fail(fault.New(fault.TooLarge, "", "rows of %d bytes; this device reads at most %d bytes at once", bytesPerRow, p.b.limit()))
+		p.Fail(fault.New(fault.TooLarge, "", "rows of %d bytes; this device reads at most %d bytes at once", bytesPerRow, p.b.limit()))
 	}
 	return int(min(most, 1<<30))
 }

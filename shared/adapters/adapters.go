@@ -5,6 +5,7 @@ package adapters
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
@@ -73,6 +74,17 @@ func CheckRank(field string, rank int, method lora.Method, modules []*peft.Modul
 	return nil
 }
 
+// taskType is PEFT's name for the kind of base that an adapter is of, by which PEFT chooses the class that wraps it: T5's maps are in an encoder
+// or a decoder, those of decoder-only models in neither.
+func taskType(a *lora.Adapter) string {
+	for _, l := range a.Layers {
+		if !strings.HasPrefix(l.Target, "encoder.") && !strings.HasPrefix(l.Target, "decoder.") {
+			return "CAUSAL_LM"
+		}
+	}
+	return "SEQ_2_SEQ_LM"
+}
+
 // Write composes modules, writes the adapter to the folder out, and reads it back. It returns the adapter on disk and how far its update is
 // from the definition of the method. Errors of writing and reading have the field place, which names the folder.
 func Write(out, place string, method lora.Method, modules []*lora.Adapter, weights []float64, o lora.Options, base string) (*lora.Adapter, compose.Difference, error) {
@@ -81,7 +93,7 @@ func Write(out, place string, method lora.Method, modules []*lora.Adapter, weigh
 		return nil, compose.Difference{}, err
 	}
 	composed.Name = filepath.Base(out)
-	if err := peft.Write(out, composed, peft.WriteOptions{TaskType: "SEQ_2_SEQ_LM", BaseModel: base}); err != nil {
+	if err := peft.Write(out, composed, peft.WriteOptions{TaskType: taskType(composed), BaseModel: base}); err != nil {
 		return nil, compose.Difference{}, fault.In(place, err)
 	}
 	written, err := Load(out)

@@ -1,5 +1,5 @@
 // Package checkpoint reads and writes model weights: safetensors files (whole, sharded, or bytes at hand) and, for reading
-// only, PyTorch's zip files through an unpickler that can build nothing but tensors.
+// only, llama.cpp's GGUF files, and PyTorch's zip files through an unpickler that can build nothing but tensors.
 //
 // Files are hostile until parsed: every length, count and offset is checked before anything of its size is allocated, by the
 // rules of the safetensors reference implementation (huggingface/safetensors 0.8, SafeTensors::read_metadata). Errors name
@@ -89,7 +89,7 @@ func (s *Store) Info(name string) (Info, bool) {
 // Metadata is the free text that a safetensors file carries in __metadata__; of shards, the union.
 func (s *Store) Metadata() map[string]string { return maps.Clone(s.metadata) }
 
-// Float32 returns the elements of a F32, F16 or BF16 tensor, row-major. For F32 on a little-endian machine the result is
+// Float32 returns the elements of a F32, F16 or BF16 tensor, or of one in blocks, row-major. For F32 on a little-endian machine the result is
 // a view into the memory-mapped file where the tensor is aligned, which is valid until Close and must not be written to;
 // otherwise it is a converted copy.
 //
@@ -190,10 +190,10 @@ func (s *Store) floatEntry(name string) (entry, error) {
 		return e, fault.New(fault.NotFound, tensorField(name), "is not in the file")
 	}
 	switch e.info.DType {
-	case F32, F16, BF16:
+	case F32, F16, BF16, Q40, Q41, Q80, Q4K, Q5K, Q6K:
 		return e, nil
 	}
-	return e, fault.New(fault.Unsupported, tensorField(name), "has type %s; only F32, F16 and BF16 are supported", e.info.DType)
+	return e, fault.New(fault.Unsupported, tensorField(name), "has type %s; only F32, F16 and BF16 are supported, and Q4_0, Q4_1, Q8_0, Q4_K, Q5_K and Q6_K of GGUF files", e.info.DType)
 }
 
 // add makes the entries of another file part of s. It takes over src even when it fails.

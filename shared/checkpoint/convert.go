@@ -58,15 +58,22 @@ func (s *source) readFloat32(dst []float32, dtype DType, offset int64) error {
 	if dtype == F32 && littleEndian {
 		return s.read(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst)), offset)
 	}
-	width := int(bitsOf[dtype] / 8)
-	buffer := make([]byte, min(chunkBytes, width*len(dst)))
+	b, packed := blocks[dtype]
+	if !packed {
+		b = block{1, int(bitsOf[dtype] / 8), nil}
+	}
+	buffer := make([]byte, min(chunkBytes/b.bytes, len(dst)/b.elements)*b.bytes)
 	for len(dst) > 0 {
-		n := min(len(dst), len(buffer)/width)
-		if err := s.read(buffer[:n*width], offset); err != nil {
+		n := min(len(dst)/b.elements, len(buffer)/b.bytes) // blocks
+		if err := s.read(buffer[:n*b.bytes], offset); err != nil {
 			return err
 		}
-		decode(dst[:n], buffer, dtype)
-		dst, offset = dst[n:], offset+int64(n*width)
+		if packed {
+			Unpack(dtype, dst[:n*b.elements], buffer)
+		} else {
+			decode(dst[:n], buffer, dtype)
+		}
+		dst, offset = dst[n*b.elements:], offset+int64(n*b.bytes)
 	}
 	return nil
 }

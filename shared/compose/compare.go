@@ -105,7 +105,7 @@ func (r *run) guard(points []scored) {
 	}
 	for _, i := range r.all {
 		if _, ok := lookup(points, r.single(i)); !ok {
-			r.warn("%q alone has a lower objective than what the search found. It was not part of the search.", single.Module)
+			r.warn("%q alone has a lower objective than what the search found, which did not try it alone.", single.Module)
 			return
 		}
 	}

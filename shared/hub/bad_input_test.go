@@ -159,7 +159,9 @@ func TestBadInput_41_EndlessSlowBody(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	})
-	refused(t, newClient(t, s, nil), fault.Internal, "sends less than 1024 bytes in 150ms")
+	c := newClient(t, s, nil)
+	c.limits.window = 150 * time.Millisecond
+	refused(t, c, fault.Internal, "sends less than 1024 bytes in 150ms")
 	// Also where JSON is expected.
 	s.Before = func(w http.ResponseWriter, r *http.Request, _ bool) bool {
 		for r.Context().Err() == nil {
@@ -169,7 +171,9 @@ func TestBadInput_41_EndlessSlowBody(t *testing.T) {
 		}
 		return true
 	}
-	refused(t, newClient(t, s, nil), fault.Internal, "did not end in time")
+	c = newClient(t, s, nil)
+	c.limits.window = 150 * time.Millisecond
+	refused(t, c, fault.Internal, "did not end in time")
 }
 
 func TestBadInput_41_EndlessFastBody(t *testing.T) {

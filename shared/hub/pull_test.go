@@ -54,7 +54,7 @@ func newClient(t *testing.T, s *hubtest.Server, change func(*Config)) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	c.limits.backoff, c.limits.wait, c.limits.window, c.limits.pace = time.Millisecond, 50*time.Millisecond, 150*time.Millisecond, 1<<10
+	c.limits.backoff, c.limits.wait, c.limits.window, c.limits.pace = time.Millisecond, 50*time.Millisecond, 10*time.Second, 1<<10
 	return c
 }
 
@@ -442,7 +442,6 @@ func TestCanceled(t *testing.T) {
 		<-r.Context().Done()
 	})
 	c := newClient(t, s, nil)
-	c.limits.window = time.Minute
 	_, err := c.PullAll(ctx, []Name{{Repo: "o/m"}}, Want{}, func(p Progress) {
 		if p.Bytes >= 9000 {
 			stop()

@@ -12,7 +12,7 @@ func TestMessages(t *testing.T) {
 	message := regexp.MustCompile(`fault\.New\([^"]*"[^"]*", "((?:[^"\\]|\\.)*)"`)
 	verbs := regexp.MustCompile(`%[^a-z%]*[a-z%]`)
 	found := 0
-	for _, pattern := range []string{"../../shared/search/problem.go", "../optimizer/*.go", "abi/*.go"} {
+	for _, pattern := range []string{"../../shared/search/problem.go", "../../shared/search/ledger.go", "../optimizer/*.go", "abi/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)

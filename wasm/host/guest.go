@@ -71,7 +71,7 @@ func (m *Module) New(ctx context.Context, p search.Problem, options map[string]s
 	if err != nil {
 		return nil, err
 	}
-	g := &Guest{in: in, info: m.info, ledger: newLedger(p)}
+	g := &Guest{in: in, info: m.info, ledger: ledger{search.NewLedger(p)}}
 	err = in.lend(len(text), func(at uint32) error {
 		if err := in.write(at, text); err != nil {
 			return err
@@ -106,11 +106,11 @@ func (g *Guest) Ask(n int) ([][]float64, error) {
 	if g.in.dead != nil {
 		return nil, g.in.dead
 	}
-	k, err := g.ledger.room(n)
+	k, err := g.ledger.Room(n)
 	if err != nil || k == 0 {
 		return nil, err
 	}
-	size := 8 * g.ledger.problem.Dim
+	size := 8 * g.ledger.Problem.Dim
 	k = min(k, max(1, int(g.in.state.limits.MemoryPages)<<14/size))
 	var x [][]float64
 	err = g.in.lend(k*size, func(at uint32) error {
@@ -136,7 +136,7 @@ func (g *Guest) asked(at uint32, j int32, k int) ([][]float64, error) {
 	if int(j) > k {
 		return nil, g.in.broke("opt_ask returned %d candidates when asked for %d", j, k)
 	}
-	dim := g.ledger.problem.Dim
+	dim := g.ledger.Problem.Dim
 	all, err := g.in.floats(at, int(j)*dim)
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (g *Guest) Tell(x [][]float64, s []search.Score) error {
 	if g.in.dead != nil {
 		return g.in.dead
 	}
-	if err := g.ledger.check(x, s); err != nil || len(x) == 0 {
+	if err := g.ledger.Check(x, s); err != nil || len(x) == 0 {
 		return err
 	}
 	m := 0
@@ -165,7 +165,7 @@ func (g *Guest) Tell(x [][]float64, s []search.Score) error {
 			m = max(m, len(s[i].LogProbs))
 		}
 	}
-	k, dim := len(x), g.ledger.problem.Dim
+	k, dim := len(x), g.ledger.Problem.Dim
 	b := make([]byte, 0, 8*k*(dim+1+m))
 	for i := range x {
 		b = appendFloats(b, x[i])
@@ -218,11 +218,11 @@ func appendFloats(b []byte, v []float64) []byte {
 
 // Best returns what the guest chooses, or the best candidate told if the guest has no choice or is dead.
 func (g *Guest) Best() []float64 {
-	if g.ledger.best == nil || g.in.dead != nil {
-		return slices.Clone(g.ledger.best)
+	if g.ledger.Lowest == nil || g.in.dead != nil {
+		return slices.Clone(g.ledger.Lowest)
 	}
-	dim := g.ledger.problem.Dim
-	best := slices.Clone(g.ledger.best)
+	dim := g.ledger.Problem.Dim
+	best := slices.Clone(g.ledger.Lowest)
 	err := g.in.lend(8*(dim+1), func(at uint32) error {
 		result, err := g.in.call("opt_best", g.in.state.limits.Call, uint64(at), uint64(at+uint32(8*dim)))
 		if err != nil {
@@ -249,7 +249,7 @@ func (g *Guest) Best() []float64 {
 	})
 	if err != nil {
 		_ = g.in.end(err) // there is nobody to return it to: Err has it
-		return slices.Clone(g.ledger.best)
+		return slices.Clone(g.ledger.Lowest)
 	}
 	return best
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,9 +174,16 @@ func TestHostile(t *testing.T) {
 
 func expect(t *testing.T, name string, code fault.Code, text string, run func() error) {
 	t.Helper()
-	start := time.Now()
-	err := run()
-	took := time.Since(start)
+	var err error
+	var took time.Duration
+	for range 3 { // a machine that is busy with something else may stop a guest before it shows what it does
+		start := time.Now()
+		err = run()
+		took = time.Since(start)
+		if err == nil || strings.Contains(text, "took longer") || !strings.Contains(err.Error(), "took longer") {
+			break
+		}
+	}
 	if err == nil || fault.CodeOf(err) != code || err.Error() != "plugin: "+text {
 		t.Errorf("%s: %s: %v", name, fault.CodeOf(err), err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,7 +68,7 @@ func NewIsolated(ctx context.Context, pool *Pool, wasm []byte, p search.Problem,
 	if len(wasm) > limits.ModuleBytes {
 		return nil, refuse(fault.TooLarge, "has %d bytes, at most %d are allowed", len(wasm), limits.ModuleBytes)
 	}
-	i := &Isolated{pool: pool, life: ctx, ledger: newLedger(p), stderr: &head{size: limits.LogBytes}}
+	i := &Isolated{pool: pool, life: ctx, ledger: ledger{search.NewLedger(p)}, stderr: &head{size: limits.LogBytes}}
 	if err := i.turn(); err != nil {
 		return nil, err
 	}
@@ -75,7 +76,7 @@ func NewIsolated(ctx context.Context, pool *Pool, wasm []byte, p search.Problem,
 	if err := i.start(pool.options.Command()); err != nil {
 		return nil, err
 	}
-	q := request{Op: opOpen, Wasm: wasm, Limits: limits, Interpreter: pool.options.Interpreter, Problem: i.ledger.problem, Options: options}
+	q := request{Op: opOpen, Wasm: wasm, Limits: limits, Interpreter: pool.options.Interpreter, Problem: i.ledger.Problem, Options: options}
 	a, err := i.call(q, limits.Compile+3*limits.Start) // start function, _initialize and opt_create
 	if err == nil && a.Info == nil {
 		err = fault.New(fault.Internal, field, "was not answered for by its process")
@@ -167,7 +168,10 @@ func (i *Isolated) death(err error, op string) error {
 	if short("out of memory") || short("cannot allocate memory") || short("failed to allocate") { // the last is the race detector's
 		return fault.Wrap(err, fault.TooLarge, field, "was stopped in %s: its process needed more memory than it may have", op)
 	}
-	return fault.Wrap(err, fault.Internal, field, "lost its process in %s (%s): %q", op, i.command.ProcessState, said)
+	if said != "" {
+		said = ": " + strconv.Quote(said)
+	}
+	return fault.Wrap(err, fault.Internal, field, "lost its process in %s (%s)%s", op, i.command.ProcessState, said)
 }
 
 func (i *Isolated) kill() { _ = i.command.Process.Kill() } // it may have ended by itself
@@ -217,7 +221,7 @@ func (i *Isolated) Ask(n int) ([][]float64, error) {
 	if i.dead != nil {
 		return nil, i.dead
 	}
-	k, err := i.ledger.room(n)
+	k, err := i.ledger.Room(n)
 	if err != nil || k == 0 {
 		return nil, err
 	}
@@ -248,7 +252,7 @@ func (i *Isolated) Tell(x [][]float64, s []search.Score) error {
 	if i.dead != nil {
 		return i.dead
 	}
-	if err := i.ledger.check(x, s); err != nil || len(x) == 0 {
+	if err := i.ledger.Check(x, s); err != nil || len(x) == 0 {
 		return err
 	}
 	q := request{Op: opTell, X: vectors(x), S: make([]told, len(s))}
@@ -267,8 +271,8 @@ func (i *Isolated) Tell(x [][]float64, s []search.Score) error {
 
 // Best returns what the guest chooses, as Guest.Best.
 func (i *Isolated) Best() []float64 {
-	if i.ledger.best == nil || i.dead != nil {
-		return slices.Clone(i.ledger.best)
+	if i.ledger.Lowest == nil || i.dead != nil {
+		return slices.Clone(i.ledger.Lowest)
 	}
 	a, err := i.compute(request{Op: opBest})
 	switch {
@@ -279,7 +283,7 @@ func (i *Isolated) Best() []float64 {
 		return a.X[0]
 	}
 	_ = i.end(err) // there is nobody to return it to: Err has it
-	return slices.Clone(i.ledger.best)
+	return slices.Clone(i.ledger.Lowest)
 }
 
 // head keeps the first bytes written to it: a Go program that dies says why first, and then at length where.

@@ -42,23 +42,17 @@ func TestClimbContract(t *testing.T) {
 	searchtest.ReturnsLowest(t, climbing)
 }
 
-// TestClimbKeepsRoundsSmall: what is learned between rounds is worth more than a full batch.
-func TestClimbKeepsRoundsSmall(t *testing.T) {
-	for budget, want := range map[int]int{7: 1, 40: 2, 200: 5} {
-		s := synthetic.Quadratic(1, 6)
-		p := s.Problem(budget, 64, 1)
-		largest := 0
-		o, err := New("auto", p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		observe := func(e search.Evaluation) { largest = max(largest, e.RoundSize) }
-		if _, err := search.Run(t.Context(), p, o, s, search.RunOptions{Observe: observe}); err != nil {
-			t.Fatal(err)
-		}
-		if largest != want {
-			t.Errorf("%d evaluations: rounds of up to %d, expected %d", budget, largest, want)
-		}
+// TestClimbAsksForOne: what is learned from one candidate is worth more than a full batch.
+func TestClimbAsksForOne(t *testing.T) {
+	s := synthetic.Quadratic(1, 6)
+	o, err := New("auto", s.Problem(60, 64, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rounds := 0
+	r, err := search.Run(t.Context(), s.Problem(60, 64, 1), o, s, search.RunOptions{Observe: func(e search.Evaluation) { rounds = e.Round }})
+	if err != nil || r.Evaluations != 60 || rounds != 60 {
+		t.Errorf("%d evaluations in %d rounds, %v", r.Evaluations, rounds, err)
 	}
 }
 

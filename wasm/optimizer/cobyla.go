@@ -65,7 +65,7 @@ func newCOBYLA(p search.Problem) (search.Optimizer, error) {
 }
 
 func (c *cobyla) Ask(n int) ([][]float64, error) {
-	k, err := c.room(n)
+	k, err := c.Room(n)
 	if err != nil || k == 0 {
 		return nil, err
 	}
@@ -80,13 +80,13 @@ func (c *cobyla) Ask(n int) ([][]float64, error) {
 
 func (c *cobyla) Tell(x [][]float64, s []search.Score) error {
 	var asked []float64
-	if len(c.pending) > 0 {
-		asked = c.pending[0]
+	if len(c.Pending) > 0 {
+		asked = c.Pending[0]
 	}
 	if err := c.settle(x, s); err != nil {
 		return err
 	}
-	if asked == nil || len(c.pending) > 0 {
+	if asked == nil || len(c.Pending) > 0 {
 		return nil // a warm start only
 	}
 	for i := range x {
@@ -114,7 +114,7 @@ func (c *cobyla) weights(u []float64) []float64 {
 	w := make([]float64, len(u))
 	for i := range u {
 		raw := float64(u[i] * c.sigma[i])
-		w[i] = min(max(raw, c.problem.Lower[i]), c.problem.Upper[i])
+		w[i] = min(max(raw, c.Problem.Lower[i]), c.Problem.Upper[i])
 		w[i] = 2*w[i] - raw
 	}
 	c.clip(w)
@@ -123,8 +123,8 @@ func (c *cobyla) weights(u []float64) []float64 {
 
 // begin starts from the best point told so far, 0 if there is none.
 func (c *cobyla) begin() {
-	c.bestU, c.bestQ = make([]float64, c.problem.Dim), math.Inf(1)
-	for i, w := range c.best {
+	c.bestU, c.bestQ = make([]float64, c.Problem.Dim), math.Inf(1)
+	for i, w := range c.Lowest {
 		if c.sigma[i] > 0 {
 			c.bestU[i] = w / c.sigma[i]
 		}
@@ -136,7 +136,7 @@ func (c *cobyla) begin() {
 func (c *cobyla) restart() {
 	c.simplex = newSimplex(c.bestU, rhoBegin)
 	c.rho, c.delta = rhoBegin, rhoBegin
-	c.iterations, c.limit = 0, 10*max(c.problem.Budget-c.asked, c.problem.Dim+2)
+	c.iterations, c.limit = 0, 10*max(c.Problem.Budget-c.Asked, c.Problem.Dim+2)
 	c.stage, c.vertex = building, -1
 	c.query = c.bestU
 }

@@ -49,20 +49,20 @@ func newCoord(p search.Problem) (search.Optimizer, error) {
 
 // Ask returns 0 alone at first, and nothing once every step has become too small.
 func (c *coord) Ask(n int) ([][]float64, error) {
-	k, err := c.room(n)
+	k, err := c.Room(n)
 	if err != nil || k == 0 {
 		return nil, err
 	}
 	c.trials = nil
 	switch {
-	case c.asked == 0:
+	case c.Asked == 0:
 		c.trials = []trial{{slices.Clone(c.base), -1}}
 	case c.helped != nil:
 		c.try(c.helped, -1)
 		c.helped = nil
 	}
-	for idle := 0; len(c.trials) < k && idle <= c.problem.Dim; idle++ {
-		if c.axis == c.problem.Dim {
+	for idle := 0; len(c.trials) < k && idle <= c.Problem.Dim; idle++ {
+		if c.axis == c.Problem.Dim {
 			c.axis = 0
 			if c.pattern() {
 				idle = 0
@@ -113,7 +113,7 @@ func (c *coord) try(x []float64, axis int) bool {
 	c.clip(x)
 	far := false
 	for i := range x {
-		far = far || math.Abs(x[i]-c.base[i]) > leastStep*(c.problem.Upper[i]-c.problem.Lower[i])/3
+		far = far || math.Abs(x[i]-c.base[i]) > leastStep*(c.Problem.Upper[i]-c.Problem.Lower[i])/3
 	}
 	if !far || slices.ContainsFunc(c.trials, func(t trial) bool { return slices.Equal(t.x, x) }) {
 		return false
@@ -124,12 +124,12 @@ func (c *coord) try(x []float64, axis int) bool {
 
 // Tell adapts the steps to their own trials. What was not asked for can only become the base.
 func (c *coord) Tell(x [][]float64, s []search.Score) error {
-	if err := c.check(x, s); err != nil {
+	if err := c.Check(x, s); err != nil {
 		return err
 	}
 	sum, successes := slices.Clone(c.base), 0
 	for i := range x {
-		asked := c.take(x[i], s[i])
+		asked := c.Take(x[i], s[i])
 		at := slices.IndexFunc(c.trials, func(t trial) bool { return slices.Equal(t.x, x[i]) })
 		if !asked || at < 0 || c.trials[at].axis < 0 {
 			continue
@@ -146,8 +146,8 @@ func (c *coord) Tell(x [][]float64, s []search.Score) error {
 	if successes > 1 {
 		c.helped = sum
 	}
-	if c.best != nil && c.bestF < c.baseF {
-		c.base, c.baseF = slices.Clone(c.best), c.bestF
+	if c.Lowest != nil && c.LowestF < c.baseF {
+		c.base, c.baseF = slices.Clone(c.Lowest), c.LowestF
 	}
 	return nil
 }

@@ -27,14 +27,14 @@ func newES(p search.Problem) (search.Optimizer, error) {
 
 // Ask returns 0 and then mutations of the best point, of 0 before there is one.
 func (e *es) Ask(n int) ([][]float64, error) {
-	k, err := e.room(n)
+	k, err := e.Room(n)
 	if err != nil {
 		return nil, err
 	}
 	x := make([][]float64, k)
 	for i := range x {
-		x[i] = make([]float64, e.problem.Dim)
-		if e.asked+i > 0 {
+		x[i] = make([]float64, e.Problem.Dim)
+		if e.Asked+i > 0 {
 			e.mutate(x[i])
 		}
 	}
@@ -43,24 +43,24 @@ func (e *es) Ask(n int) ([][]float64, error) {
 
 // mutate fills x with the best point moved by sigma in every weight.
 func (e *es) mutate(x []float64) {
-	copy(x, e.best)
+	copy(x, e.Lowest)
 	for i := range x {
-		third := (e.problem.Upper[i] - e.problem.Lower[i]) / 3
+		third := (e.Problem.Upper[i] - e.Problem.Lower[i]) / 3
 		x[i] += float64(float64(e.sigma*third) * e.chance.normal())
 	}
 }
 
 // Tell adapts the width to each answer in turn, whatever the batch: a success is a new best point.
 func (e *es) Tell(x [][]float64, s []search.Score) error {
-	if err := e.check(x, s); err != nil {
+	if err := e.Check(x, s); err != nil {
 		return err
 	}
 	for i := range x {
-		before, known := e.bestF, e.best != nil
-		asked := e.take(x[i], s[i])
+		before, known := e.LowestF, e.Lowest != nil
+		asked := e.Take(x[i], s[i])
 		switch {
 		case !asked || !known: // a warm start, or the first point: neither says anything of the width
-		case e.bestF < before:
+		case e.LowestF < before:
 			e.sigma = min(e.sigma*widen, mostSigma)
 		default:
 			e.sigma = max(e.sigma*narrow, leastSigma)

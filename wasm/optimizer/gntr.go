@@ -17,13 +17,15 @@ import (
 // Bayesian optimization", 2019).
 //
 // A few examples cannot tell many modules apart, and the lowest loss on them is rarely the best model. So where the problem says how
-// many examples there are, four things hold the search back, all chosen by leaving examples out
+// many examples there are, five things hold the search back, all chosen by leaving examples out
 // (`medley bench optimizers --leave-one-out`). The model moves only as many modules as there are examples, those that did best alone. Its
 // rounds have one size whatever the batch, so that the result does not depend on what the evaluator takes at once. The search ends, within
 // the budget, when two rounds in a row made the examples less than one nat more likely: one nat is what a parameter has to gain by
-// Akaike's criterion (1974). And the last evaluation is spent on the mean of the points, each weighted by its likelihood, as Bayesian
-// model averaging does (Hoeting et al., "Bayesian model averaging: a tutorial", 1999), with the penalty as the prior. Best returns
-// this mean unless a module alone has a lower objective.
+// Akaike's criterion (1974). It ends in any case after twice as many evaluations as there are modules, or 40 if that is more: of the lengths
+// tried the shortest whose loss on what was left out is within one standard error of the lowest (the rule of Breiman et al.,
+// "Classification and regression trees", 1984), so that a larger budget does no harm. And the last evaluation is spent on the mean of the
+// points, each weighted by its likelihood, as Bayesian model averaging does (Hoeting et al., "Bayesian model averaging: a tutorial", 1999),
+// with the penalty as the prior. Best returns this mean unless a module alone has a lower objective.
 //
 // It works in coordinates in which every range has length 3, so that LoraHub's weights are their own coordinates.
 type gntr struct {
@@ -72,6 +74,7 @@ const (
 	sameCoord    = 1e-4 // candidates closer than this are one
 	roundSize    = 8    // eight candidates of one model find nearly what forty of it would
 	patience     = 2    // rounds in a row without a gain that end a search on few examples
+	fewest       = 40   // evaluations that such a search may take, however few its modules
 )
 
 func newGNTR(p search.Problem) (search.Optimizer, error) { return makeGNTR(p), nil }
@@ -86,16 +89,16 @@ func makeGNTR(p search.Problem) *gntr {
 
 // Ask returns at most n candidates: fewer in the rounds of the model, which learns between them.
 func (g *gntr) Ask(n int) ([][]float64, error) {
-	k, err := g.room(n)
+	k, err := g.Room(n)
 	if err != nil || k == 0 {
 		return nil, err
 	}
 	if g.climb != nil {
-		k = min(k, g.climb.width)
+		k = 1
 	}
 	switch {
 	case g.climb != nil && len(g.queue) == 0:
-		g.queue = g.ascend(k)
+		g.queue = g.ascend()
 	case g.climb == nil && !g.planned:
 		g.plan()
 	}
@@ -103,7 +106,7 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 		if g.overfits() {
 			g.queue = g.cautious()
 		} else {
-			g.queue = g.batch(min(k, max(roundSize, min(64, (g.problem.Budget-g.asked)/4))))
+			g.queue = g.batch(min(k, max(roundSize, min(64, (g.Problem.Budget-g.Asked)/4))))
 		}
 	}
 	k = min(k, len(g.queue))
@@ -114,7 +117,7 @@ func (g *gntr) Ask(n int) ([][]float64, error) {
 
 // cautious returns a round of the search on few examples: of the model, then the mean of the points, then none.
 func (g *gntr) cautious() [][]float64 {
-	left := g.problem.Budget - g.asked
+	left := min(g.Problem.Budget, max(fewest, 2*g.Problem.Dim)) - g.Asked
 	switch {
 	case g.averaged:
 		return nil
@@ -131,17 +134,17 @@ func (g *gntr) cautious() [][]float64 {
 // plan lists 0 and the modules alone, as many as the budget has room for, in an order of chance if not all fit.
 func (g *gntr) plan() {
 	g.planned = true
-	room := min(g.problem.Dim+1, max(2, int(designShare*float64(g.problem.Budget))))
-	order := make([]int, g.problem.Dim)
+	room := min(g.Problem.Dim+1, max(2, int(designShare*float64(g.Problem.Budget))))
+	order := make([]int, g.Problem.Dim)
 	for i := range order {
 		order[i] = i
 	}
-	if room < g.problem.Dim+1 {
+	if room < g.Problem.Dim+1 {
 		g.rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	}
 	g.queue = nil
 	for i := range room {
-		x := make([]float64, g.problem.Dim)
+		x := make([]float64, g.Problem.Dim)
 		if i > 0 {
 			x[order[i-1]] = 1
 		}
@@ -166,7 +169,7 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 			continue
 		}
 		if g.read == 0 && len(s[i].LogProbs) > 0 {
-			if o, ok := newOutputs(len(s[i].LogProbs), g.problem.Groups); ok {
+			if o, ok := newOutputs(len(s[i].LogProbs), g.Problem.Groups); ok {
 				g.outputs, g.read = o, len(s[i].LogProbs)
 			}
 		}
@@ -176,7 +179,7 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 		}
 		g.seen = append(g.seen, g.outputs.observe(c, s[i].Objective, g.penalty(c), logProbs))
 	}
-	if len(g.pending) == 0 && len(g.queue) == 0 && g.round != nil {
+	if len(g.Pending) == 0 && len(g.queue) == 0 && g.round != nil {
 		g.resize(*g.round)
 		g.round = nil
 	}
@@ -186,7 +189,7 @@ func (g *gntr) Tell(x [][]float64, s []search.Score) error {
 // Best returns the mean of the points if it was evaluated and no module alone, nor zero, has a lower objective, else the candidate with
 // the lowest objective.
 func (g *gntr) Best() []float64 {
-	floor := g.bestF
+	floor := g.LowestF
 	if singles := g.singles(); len(singles) > 0 {
 		floor = singles[0].objective
 	}

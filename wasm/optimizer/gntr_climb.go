@@ -1,7 +1,6 @@
 package optimizer
 
 import (
-	"math"
 	"slices"
 
 	"github.com/medley-lora/medley/shared/search"
@@ -11,9 +10,8 @@ import (
 // weight is raised by climbStep, from the best point so far and not from 0. Where no module alone is a good start this gets farther
 // than the modules alone, and where they are the trust region finds them later. A region that has shrunk to nothing is given up, and
 // the climb starts over in another order, as TuRBO restarts. What is learned from one candidate is worth more than asking several at once, so
-// rounds stay small however much the evaluator takes: 2 candidates of 40, 5 of 200.
+// it asks for one at a time, however many the evaluator takes.
 type climb struct {
-	width  int // of a round, at most
 	begun  bool
 	scalar bool  // the model is of the objective alone
 	order  []int // weights still to be raised
@@ -26,46 +24,44 @@ const (
 
 func newClimbingGNTR(p search.Problem) (search.Optimizer, error) {
 	g := makeGNTR(p)
-	g.climb = &climb{width: max(1, int(math.Sqrt(float64(p.Budget)/8)))}
+	g.climb = &climb{}
 	return g, nil
 }
 
-// ascend returns the next round of the climb, at most k candidates; none once every weight was raised.
-func (g *gntr) ascend(k int) [][]float64 {
-	root := make([]float64, g.problem.Dim)
+// ascend returns the next candidate of the climb; none once every weight was raised.
+func (g *gntr) ascend() [][]float64 {
+	root := make([]float64, g.Problem.Dim)
 	if centre, ok := g.centre(); ok {
 		for i, v := range centre.x {
 			root[i] = v * g.scale[i]
 		}
 	}
 	g.clip(root)
-	var round [][]float64
-	add := func(x []float64) {
-		if !g.tried(g.coordinates(x)) && !slices.ContainsFunc(round, func(y []float64) bool { return slices.Equal(x, y) }) {
-			round = append(round, slices.Clone(x))
-		}
-	}
 	if !g.climb.begun {
 		g.climb.begun = true
-		room := max(1, int(designShare*float64(g.problem.Budget-g.asked))-1)
-		g.climb.order = g.rng.Perm(g.problem.Dim)[:min(g.problem.Dim, room)]
-		add(root)
+		room := max(1, int(designShare*float64(g.Problem.Budget-g.Asked))-1)
+		g.climb.order = g.rng.Perm(g.Problem.Dim)[:min(g.Problem.Dim, room)]
+		if !g.tried(g.coordinates(root)) {
+			return [][]float64{root}
+		}
 	}
-	for len(round) < k && len(g.climb.order) > 0 {
+	for len(g.climb.order) > 0 {
 		x := slices.Clone(root)
 		i := g.climb.order[0]
 		g.climb.order = g.climb.order[1:]
 		x[i] += float64(climbStep * g.scale[i])
 		g.clip(x)
-		add(x)
+		if !g.tried(g.coordinates(x)) {
+			return [][]float64{x}
+		}
 	}
-	return round
+	return nil
 }
 
 // restart gives up the region: for a new climb if there is budget for twice its length, else for a wide region around the same point.
 // The model that led into a dead end gives way to one of the objective alone.
 func (g *gntr) restart() {
-	if g.problem.Budget-g.asked < 2*g.problem.Dim {
+	if g.Problem.Budget-g.Asked < 2*g.Problem.Dim {
 		g.radius = shakeWidth
 		return
 	}

@@ -51,8 +51,8 @@ func (g *gntr) penalty(x []float64) float64 {
 func (g *gntr) box(x []float64, radius float64) (lower, upper []float64) {
 	lower, upper = make([]float64, len(x)), make([]float64, len(x))
 	for i, v := range x {
-		lower[i] = max(g.problem.Lower[i]/g.scale[i], v-radius)
-		upper[i] = min(g.problem.Upper[i]/g.scale[i], v+radius)
+		lower[i] = max(g.Problem.Lower[i]/g.scale[i], v-radius)
+		upper[i] = min(g.Problem.Upper[i]/g.scale[i], v+radius)
 		if g.active != nil && !g.active[i] {
 			lower[i], upper[i] = v, v
 		}
@@ -109,7 +109,7 @@ func (g *gntr) step(m *surrogate, centre, start []float64, radius float64) []flo
 }
 
 // overfits says whether the lowest objective is to be distrusted: it is known to be that of a few examples.
-func (g *gntr) overfits() bool { return len(g.problem.Groups) > 0 && len(g.seen) > 0 }
+func (g *gntr) overfits() bool { return len(g.Problem.Groups) > 0 && len(g.seen) > 0 }
 
 // singles returns the observations of zero and of modules alone, the best first.
 func (g *gntr) singles() []observation {
@@ -127,11 +127,11 @@ func byObjective(a, b observation) int { return cmp.Compare(a.objective, b.objec
 
 // promising marks the modules that did best alone, as many as there are examples and no fewer than pairs are made of; nil stands for all.
 func (g *gntr) promising() []bool {
-	most := max(pairedSingles, len(g.problem.Groups))
-	if !g.overfits() || most >= g.problem.Dim {
+	most := max(pairedSingles, len(g.Problem.Groups))
+	if !g.overfits() || most >= g.Problem.Dim {
 		return nil
 	}
-	active, count := make([]bool, g.problem.Dim), 0
+	active, count := make([]bool, g.Problem.Dim), 0
 	for _, o := range g.singles() {
 		for i, v := range o.x {
 			if v != 0 && !active[i] && count < most {
@@ -150,7 +150,7 @@ func (g *gntr) promising() []bool {
 // taken to be in nats per token, as all but LoraHub's are.
 func (g *gntr) nats(difference float64) float64 {
 	tokens := 0
-	for _, n := range g.problem.Groups {
+	for _, n := range g.Problem.Groups {
 		tokens += n
 	}
 	return difference / g.unit * float64(tokens)
@@ -159,10 +159,10 @@ func (g *gntr) nats(difference float64) float64 {
 // average returns the mean of the points, each weighted by its likelihood and prior, as a new candidate; nil if it was tried. Points
 // twenty times less likely than the best are left out (Occam's window; Madigan and Raftery, 1994), lest every module have some weight.
 func (g *gntr) average() []float64 {
-	x := make([]float64, g.problem.Dim)
+	x := make([]float64, g.Problem.Dim)
 	total := 0.0
 	for _, o := range g.seen {
-		weight := exp(-g.nats(o.objective - g.bestF))
+		weight := exp(-g.nats(o.objective - g.LowestF))
 		if weight < 1.0/20 {
 			continue
 		}
@@ -226,7 +226,7 @@ func (g *gntr) fill(batch [][]float64, n int, x []float64, radius float64) [][]f
 		var y []float64
 		switch {
 		case x == nil || try > attempts/2:
-			y = make([]float64, g.problem.Dim)
+			y = make([]float64, g.Problem.Dim)
 			g.uniform(y)
 			y = g.coordinates(y)
 		default:

@@ -387,3 +387,21 @@ func TestGNTRBatchDoesNotMatter(t *testing.T) {
 		}
 	}
 }
+
+// TestGNTRSpendsNoMoreThanItNeeds: on few examples a larger budget changes nothing once there is twice the number of modules, and 40.
+func TestGNTRSpendsNoMoreThanItNeeds(t *testing.T) {
+	for _, c := range []struct{ modules, enough int }{{5, 40}, {20, 40}, {30, 60}} {
+		longest := 0
+		for seed := range uint64(4) {
+			s := synthetic.Skills(seed, c.modules, 15, 3)
+			enough, long := trace(t, grouped(s, c.enough, 3, 3, 3, 3, 3), s), trace(t, grouped(s, 1000, 3, 3, 3, 3, 3), s)
+			if !slices.EqualFunc(enough, long, func(a, b search.Evaluation) bool { return slices.Equal(a.Candidate, b.Candidate) }) {
+				t.Errorf("%d modules, seed %d: other candidates of %d than of 1000", c.modules, seed, c.enough)
+			}
+			longest = max(longest, len(long))
+		}
+		if longest > c.enough || longest < c.modules+2*roundSize {
+			t.Errorf("%d modules: up to %d evaluations, expected no more than %d", c.modules, longest, c.enough)
+		}
+	}
+}

@@ -9,14 +9,14 @@ type random struct{ ledger }
 func newRandom(p search.Problem) (search.Optimizer, error) { return &random{newLedger(p)}, nil }
 
 func (r *random) Ask(n int) ([][]float64, error) {
-	k, err := r.room(n)
+	k, err := r.Room(n)
 	if err != nil {
 		return nil, err
 	}
 	x := make([][]float64, k)
 	for i := range x {
-		x[i] = make([]float64, r.problem.Dim)
-		if r.asked+i > 0 {
+		x[i] = make([]float64, r.Problem.Dim)
+		if r.Asked+i > 0 {
 			r.uniform(x[i])
 		}
 	}
@@ -35,18 +35,18 @@ type zero struct {
 func newZero(p search.Problem) (search.Optimizer, error) { return &zero{ledger: newLedger(p)}, nil }
 
 func (z *zero) Ask(n int) ([][]float64, error) {
-	if k, err := z.room(n); err != nil || k == 0 || z.scored {
+	if k, err := z.Room(n); err != nil || k == 0 || z.scored {
 		return nil, err
 	}
-	return z.propose(make([]float64, z.problem.Dim)), nil
+	return z.propose(make([]float64, z.Problem.Dim)), nil
 }
 
 func (z *zero) Tell(x [][]float64, s []search.Score) error {
-	if err := z.check(x, s); err != nil {
+	if err := z.Check(x, s); err != nil {
 		return err
 	}
 	for i := range x {
-		if z.take(x[i], s[i]) && isFinite(s[i].Objective) {
+		if z.Take(x[i], s[i]) && isFinite(s[i].Objective) {
 			z.scored = true
 		}
 	}
@@ -56,7 +56,7 @@ func (z *zero) Tell(x [][]float64, s []search.Score) error {
 // uniform fills x with a point of the box.
 func (l *ledger) uniform(x []float64) {
 	for i := range x {
-		lower, upper := l.problem.Lower[i], l.problem.Upper[i]
+		lower, upper := l.Problem.Lower[i], l.Problem.Upper[i]
 		x[i] = lower + float64(l.rng.Float64()*(upper-lower))
 	}
 }

@@ -59,7 +59,7 @@ export interface Limits {
 }
 
 export interface OpenOptions {
-  /** The guest's own. The built-in guest has optimizer: "gntr", "cobyla" or "random". */
+  /** The guest's own. The built-in guest has optimizer: "auto" (the default), "gntr", "cobyla", "coord", "es", "random" or "zero". */
   options?: Record<string, string>;
   limits?: Limits;
 }

@@ -65,10 +65,17 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	t.Run("gather", s.gather)
 	t.Run("scatter", s.scatter)
 	t.Run("log-probabilities", s.logProbs)
+	t.Run("bias", s.bias)
+	t.Run("norm of heads", s.headNorm)
+	t.Run("rotate", s.rotate)
+	t.Run("grouped attention", s.grouped)
 	t.Run("random linear", s.randomLinear)
 	t.Run("random attend", s.randomAttend)
 	if backend.SplitsHeads(b) {
 		t.Run("heads", s.heads)
+	}
+	if _, ok := s.backend.(backend.Packer); ok {
+		t.Run("packed", s.packed)
 	}
 	t.Run("no rows", s.noRows)
 	t.Run("residents", s.residents)
@@ -77,6 +84,7 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	t.Run("scope", s.scope)
 	t.Run("concurrent passes", s.concurrent)
 	t.Run("batch invariance", s.invariance)
+	t.Run("batch invariance of causal operations", s.causalInvariance)
 }
 
 type suite struct {

@@ -150,9 +150,31 @@ func (s *suite) stickyErrors(t *testing.T) {
 		"bias too short below": func(p backend.Pass, x backend.Tensor) backend.Tensor {
 			return attend(p, x, backend.Attention{Heads: 2, Bias: make([]float32, 20), BiasZero: 1}, backend.Span{Q1: 3, K1: 3})
 		},
-		"gate of two shapes":  func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gate(backend.SiLU, x, p.Zeros(3, 3)) },
-		"gather past the end": func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gather(x, []int32{0, 3}) },
-		"gather negative":     func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gather(x, []int32{-1}) },
+		"queries do not share keys": func(p backend.Pass, x backend.Tensor) backend.Tensor {
+			return p.Attend(p.Zeros(3, 6), p.Zeros(3, 4), p.Zeros(3, 4), backend.Attention{Heads: 3, KVHeads: 2})
+		},
+		"window without order": func(p backend.Pass, x backend.Tensor) backend.Tensor {
+			return attend(p, x, backend.Attention{Heads: 2, Window: 2}, backend.Span{Q1: 3, K1: 3})
+		},
+		"window negative": func(p backend.Pass, x backend.Tensor) backend.Tensor {
+			return attend(p, x, backend.Attention{Heads: 2, Causal: true, Window: -1}, backend.Span{Q1: 3, K1: 3})
+		},
+		"window past the keys": func(p backend.Pass, x backend.Tensor) backend.Tensor {
+			return attend(p, x, backend.Attention{Heads: 2, Causal: true, Window: 2}, backend.Span{Q1: 3, K1: 3, QPos: 2})
+		},
+		"bias too long": func(p backend.Pass, x backend.Tensor) backend.Tensor {
+			return p.Linear(x, w, backend.Linear{Bias: gain})
+		},
+		"factor as a bias": func(p backend.Pass, x backend.Tensor) backend.Tensor {
+			return p.Linear(x, w, backend.Linear{Bias: factor})
+		},
+		"gain of a part":        func(p backend.Pass, _ backend.Tensor) backend.Tensor { return p.Norm(p.Zeros(3, 6), gain, 1) },
+		"rotation of odd heads": func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Rotate(x, p.Zeros(3, 1), 4) },
+		"angles too few":        func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Rotate(x, p.Zeros(2, 2), 2) },
+		"angles too wide":       func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Rotate(x, p.Zeros(3, 4), 2) },
+		"gate of two shapes":    func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gate(backend.SiLU, x, p.Zeros(3, 3)) },
+		"gather past the end":   func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gather(x, []int32{0, 3}) },
+		"gather negative":       func(p backend.Pass, x backend.Tensor) backend.Tensor { return p.Gather(x, []int32{-1}) },
 		"scatter past the end": func(p backend.Pass, x backend.Tensor) backend.Tensor {
 			p.Scatter(p.Zeros(3, 4), x, []int32{0, 1, 3})
 			return x

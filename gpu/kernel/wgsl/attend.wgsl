@@ -1,10 +1,11 @@
 // Multi-head attention over row ranges: y = Σ_j softmax_j(scale · q·k_j + bias[distance j]) v_j, with a softmax that is carried along
 // the keys (arXiv 1805.02867), so any number of them will do.
 //
-//   q, y    [query rows, stride], k, v  [key rows, stride]; head n has columns [n·width, (n+1)·width)
-//   tables  from items0, six numbers per item: first row of q, rows (at most ${rows}), first row of k, keys, how many of them the
+//   q, y    [query rows, stride], k, v  [key rows, kv_stride]; head n has columns [n·width, (n+1)·width), of k and v those of head n / group
+//   tables  from items0, seven numbers per item: first row of q, rows (at most ${rows}), first row of k, keys, how many of them the
 //           first row sees (each following row sees one more, if there is), and the row of the bias for key 0 and the first row
-//           of q (one less for each following row; signed).
+//           of q (one less for each following row; signed); with a window the first key that the first row sees (one more for each
+//           following row; signed, for it may lie before the first).
 //           From bias0: the bias [distances, heads], if there is one.
 //
 // One workgroup computes one head of one item, ${keys_at_once} keys at a time: an invocation has one row, and of it the scores of four keys and
@@ -12,12 +13,15 @@
 
 struct Parameters {
   stride: u32, // in ${unit}
+  kv_stride: u32, // in ${unit}
   heads: u32,
+  group: u32, // heads that share one of k and v
   width: u32,
   items0: u32,
   bias0: u32,
   biased: u32, // 0: there is no bias
   scale: f32,
+  windowed: u32, // 0: there is no window
 }
 
 @group(0) @binding(0) var<storage, read> q: array<${element}>;
@@ -51,16 +55,23 @@ fn ${input}_at(i: u32, c: u32) -> vec4<f32> {
 
 @compute @workgroup_size(${slots}, ${rows})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-  let at = p.items0 + 6u * group.y;
+  let at = p.items0 + 7u * group.y;
   let rows = tables[at + 1u];
   let all_keys = min(tables[at + 3u], tables[at + 4u] + rows - 1u); // that the last row sees
   let row = min(local.y, rows - 1u);
   let keys = min(all_keys, tables[at + 4u] + row);
   let bias_row = bitcast<i32>(tables[at + 5u]) - i32(row);
+  var unseen = 0u; // keys before the first that this row sees
+  var start = 0u;  // where the workgroup begins: the same steps of keys whatever rows share it
+  if (p.windowed != 0u) {
+    let before = bitcast<i32>(tables[at + 6u]);
+    unseen = u32(max(0, before + i32(row)));
+    start = u32(max(0, before)) / ${keys_at_once}u * ${keys_at_once}u;
+  }
   let vectors = (p.width + 3u) / 4u;
   let head = group.x * ${head_width};
   let q0 = (tables[at] + row) * p.stride + head;
-  let k0 = tables[at + 2u] * p.stride + head;
+  let k0 = tables[at + 2u] * p.kv_stride + group.x / p.group * ${head_width};
   let row_queries = local.y * ${slots * sums}u;
   let row_slots = local.y * ${slots}u;
 //#for i in sums
@@ -80,13 +91,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
   workgroupBarrier();
   var largest = LOWEST;
   var total = 0.0;
-  for (var first = 0u; first < all_keys; first += ${keys_at_once}u) {
+  for (var first = start; first < all_keys; first += ${keys_at_once}u) {
     let j = first + 4u * local.x;
+    let places = vec4<u32>(j, j + 1u, j + 2u, j + 3u);
+    let there = (places < vec4<u32>(keys)) & (places >= vec4<u32>(unseen));
     var s = vec4<f32>(LOWEST);
     if (j < keys) {
 //#for i in 4
       let j_${i} = min(j + ${i}u, keys - 1u);
-      let k_${i} = k0 + j_${i} * p.stride;
+      let k_${i} = k0 + j_${i} * p.kv_stride;
 //#end
       s = vec4<f32>();
       for (var c = 0u; c < vectors; c++) {
@@ -98,7 +111,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         s[${i}] += bitcast<f32>(tables[p.bias0 + u32(bias_row + i32(j_${i})) * p.heads + group.x]);
 //#end
       }
-      s = select(vec4<f32>(LOWEST), s, vec4<u32>(j, j + 1u, j + 2u, j + 3u) < vec4<u32>(keys));
+      s = select(vec4<f32>(LOWEST), s, there);
     }
     scores[row_slots + local.x] = s;
     workgroupBarrier();
@@ -108,7 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
       highest = max(highest, scores[row_slots + g]);
     }
     largest = max(largest, max(max(highest.x, highest.y), max(highest.z, highest.w)));
-    weights[row_slots + local.x] = select(vec4<f32>(), exp(s - largest), vec4<u32>(j, j + 1u, j + 2u, j + 3u) < vec4<u32>(keys));
+    weights[row_slots + local.x] = select(vec4<f32>(), exp(s - largest), there);
     workgroupBarrier();
     let shrink = exp(before - largest);
     total *= shrink;
@@ -119,7 +132,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
       let e = weights[row_slots + g];
       total += e.x + e.y + e.z + e.w;
 //#for n in 4
-      let at_${n} = k0 + min(first + 4u * g + ${n}u, keys - 1u) * p.stride;
+      let at_${n} = k0 + min(first + 4u * g + ${n}u, keys - 1u) * p.kv_stride;
 //#end
 //#for i in sums
       sum_${i} += e.x * v_at(at_0, v_${i}) + e.y * v_at(at_1, v_${i}) + e.z * v_at(at_2, v_${i}) + e.w * v_at(at_3, v_${i});

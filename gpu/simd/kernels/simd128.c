@@ -41,7 +41,7 @@ INLINE V cut_exponential(V x) {
 
 #include "../../cpu/pointwise.h"
 
-static const medley_isa simd128 = {.compose = compose_task, .linear = linear_task, .attend = attend_task, .norm = norm_task, .gate = gate_task, .logits = logits_task};
+static const medley_isa simd128 = {.compose = compose_task, .linear = linear_task, .attend = attend_task, .norm = norm_task, .rotate = rotate_task, .gate = gate_task, .logits = logits_task};
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 
@@ -80,8 +80,14 @@ EXPORT(scatter) void scatter_rows(float *dst, const float *src, const int32_t *r
 
 EXPORT(pack) void pack(const float *w, uint32_t out, uint32_t in, float *panels) { medley_pack(NULL, w, out, in, panels); }
 
-EXPORT(norm) void norm(const float *x, const float *gain, float *y, uint32_t rows, uint32_t cols, float eps) {
-	medley_norm(NULL, &simd128, (medley_norm_job){.x = x, .gain = gain, .y = y, .rows = rows, .cols = cols, .stride = (int64_t)stride(cols), .eps = eps});
+EXPORT(norm) void norm(const float *x, const float *gain, float *y, uint32_t rows, uint32_t cols, uint32_t width, float eps) {
+	medley_norm(NULL, &simd128, (medley_norm_job){.x = x, .gain = gain, .y = y, .rows = rows, .cols = cols, .stride = (int64_t)stride(cols), .width = width, .eps = eps});
+}
+
+EXPORT(rotate) void rotate(const float *x, const float *angles, float *y, uint32_t rows, uint32_t heads, uint32_t half) {
+	medley_rotate(NULL, &simd128, (medley_rotate_job){
+		.x = x, .angles = angles, .y = y, .rows = rows, .heads = heads, .half = half, .stride = (int64_t)stride(heads * 2 * half), .angles_stride = (int64_t)stride(2 * half),
+	});
 }
 
 EXPORT(gate) void gate_all(const float *a, const float *b, float *y, uint32_t count, uint32_t activation) {
@@ -101,9 +107,9 @@ EXPORT(linear_scratch) double linear_bytes(uint32_t rows, uint32_t in, uint32_t 
 	return (double)(medley_linear_scratch() + medley_compose_bytes(&job));
 }
 
-EXPORT(linear) void linear(const float *x, const float *w, const float *residual, float *y, uint32_t rows, uint32_t in, uint32_t out, medley_segment *segments, uint32_t count, medley_term *terms, float *scratch) {
+EXPORT(linear) void linear(const float *x, const float *w, const float *bias, const float *residual, float *y, uint32_t rows, uint32_t in, uint32_t out, medley_segment *segments, uint32_t count, medley_term *terms, float *scratch) {
 	medley_linear_job job = linear_job(rows, in, out, segments, count, terms);
-	job.x = x, job.w = w, job.residual = residual, job.y = y;
+	job.x = x, job.w = w, job.bias = bias, job.residual = residual, job.y = y;
 	medley_linear(NULL, &simd128, job, (char *)scratch + medley_linear_scratch(), scratch);
 }
 
@@ -128,10 +134,10 @@ EXPORT(attend_scratch) double attend_bytes(uint32_t cols, uint32_t heads, uint32
 }
 
 // attend takes the bias as transpose_bias leaves it, or NULL.
-EXPORT(attend) void attend(const float *q, const float *k, const float *v, float *y, uint32_t cols, uint32_t heads, float scale, uint32_t causal, const medley_span *spans, uint32_t count, uint32_t max_keys, const float *bias, uint32_t distances, double bias_zero, float *scratch) {
+EXPORT(attend) void attend(const float *q, const float *k, const float *v, float *y, uint32_t cols, uint32_t heads, uint32_t group, float scale, uint32_t causal, double window, const medley_span *spans, uint32_t count, uint32_t max_keys, const float *bias, uint32_t distances, double bias_zero, float *scratch) {
 	medley_attend_job job = {
-		.q = q, .k = k, .v = v, .y = y, .stride = (int64_t)stride(cols), .heads = heads, .width = cols / heads, .scale = scale,
-		.causal = causal, .bias = bias, .distances = distances, .bias_zero = (int64_t)bias_zero, .max_keys = max_keys,
+		.q = q, .k = k, .v = v, .y = y, .stride = (int64_t)stride(cols), .kv_stride = (int64_t)stride(cols / group), .heads = heads, .group = group,
+		.width = cols / heads, .scale = scale, .causal = causal, .window = (int64_t)window, .bias = bias, .distances = distances, .bias_zero = (int64_t)bias_zero, .max_keys = max_keys,
 	};
 	medley_attend(NULL, &simd128, job, spans, count, 0, scratch, 0);
 }

@@ -16,5 +16,5 @@ func main() {
 	})
 	js.Global().Set("medley", map[string]any{"open": open})
 	<-called
-	time.Sleep(time.Millisecond) // the call has returned its promise by then
+	time.Sleep(100 * time.Millisecond) // the call has returned its promise by then
 }

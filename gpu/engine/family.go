@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/model"
+	"github.com/medley-lora/medley/gpu/tokenizer"
+)
+
+// Model is what there is to know of any base model.
+type Model interface {
+	// Maps are the linear maps that adapters may update, by name.
+	Maps() map[string]model.Map
+	// Bytes is the memory that the backend holds for the model.
+	Bytes() int64
+	// Layers is the number of layers that sequences go through one after the other, and Layer that of a map among them; sequences whose
+	// compositions agree in the layers so far share their rows.
+	Layers() int
+	Layer(name string) (int, bool)
+	// Transposed is what updates call the transpose of a map, or false if the model has no use for it.
+	Transposed(name string) (string, bool)
+	Free()
+}
+
+// family is a kind of model: how examples become tokens, and tokens numbers.
+type family interface {
+	Model
+	// encode turns an input into tokens, and an output into those that follow it, end token included. Both are as long as they come.
+	encode(t *tokenizer.Tokenizer, input, output string) (source, target []int32)
+	// prompt is the source of an input alone.
+	prompt(t *tokenizer.Tokenizer, input string) []int32
+	// cut shortens a source to at most so many tokens.
+	cut(t *tokenizer.Tokenizer, source []int32, most int) []int32
+	// end is the token that ends an output, and ends says whether a token does.
+	end(t *tokenizer.Tokenizer) int32
+	ends(id int32) bool
+	// answer is what a generated text is, given its beginning: without the space that separates it from the input.
+	answer(text string) string
+
+	// shared is what of an example goes through the layers that units share.
+	shared(x Example) []int32
+	// absorbs says how the targets of a request attend to the sources, where the family has two ways.
+	absorbs(n tokens, examples int) bool
+	// scoreBytes is the memory that a token of what is shared and one of a target add to scoring.
+	scoreBytes(absorb bool) (shared, target int64)
+	// score is one pass over units that all absorb or all do not: the log-probabilities of their targets, one after the other.
+	score(ctx context.Context, e *Engine, units []unit, absorb bool) ([]float64, error)
+
+	// generateBytes is the memory that a token of a source, and a sequence with room for so many tokens, add to generation.
+	generateBytes(room int) (source, sequence int64)
+	// start takes the sources in, and returns what the first step of each sequence is fed.
+	start(p backend.Pass, requests []Request, room int, known *modules) (decoding, []int32, error)
+	vocabulary() int
+}
+
+// decoding is a batch of sequences that are being continued.
+type decoding interface {
+	// step feeds one token to each of the given sequences, all the position-th of what is generated, and returns the next token's logits
+	// [len(sequences), vocabulary].
+	step(p backend.Pass, sequences []int, ids []int32, position int, up model.Updates) backend.Tensor
+}

