@@ -1,18 +1,17 @@
 // Which Compute works for a mode: the engine of this page is started when it is first needed.
 import type { Compute } from "../compute/compute";
+import { LocalCompute } from "../compute/local";
+import { ServerCompute } from "../compute/server";
 import { Fault, faultOf } from "../domain";
 import { client } from "./session";
 import { store, type Mode } from "./store";
 
-type Local = import("../compute/local").LocalCompute;
-
-let local: Promise<Local> | undefined;
+let local: Promise<LocalCompute> | undefined;
 
 /** engine is the engine of this page. backend "auto" tests what there is and takes the fastest. */
-export function engine(backend = "auto"): Promise<Local> {
+export function engine(backend = "auto"): Promise<LocalCompute> {
   local ??= (async () => {
     store.engine.value = { state: "loading", what: "Loading the engine", share: 0 };
-    const { LocalCompute } = await import("../compute/local");
     const started = await LocalCompute.start(backend, (what, share) => {
       store.engine.value = { state: "loading", what, share };
     });
@@ -41,7 +40,6 @@ export async function compute(mode: Mode, base = store.base.peek()): Promise<Com
   if (!store.session.peek()) {
     throw new Fault("unauthenticated", "Sign in to use the server.");
   }
-  const { ServerCompute } = await import("../compute/server");
   if (base === "") {
     throw new Fault("not_found", "The server has no base model.");
   }
