@@ -9,10 +9,17 @@ import { blankTask, notify, store } from "./store";
 let ids = Date.now();
 const rowOf = ({ input, output }: Example) => ({ id: ++ids, input, output, held: false });
 
+// How often the whole task was replaced or added to: a task that is still being loaded then comes too late.
+let turns = 0;
+
 /** pick takes a task of the zoo: its five examples, and those to measure accuracy on. */
 export async function pick(name: string): Promise<void> {
+  const turn = ++turns;
   try {
     const files = await zooTask(name);
+    if (turn !== turns) {
+      return;
+    }
     const few = parse(files.few).examples.slice(0, 5);
     store.task.value = { name, rows: few.map(rowOf), eval: parse(files.eval).examples };
     store.prompt.value = store.task.value.eval[0]?.input ?? few[0]?.input ?? "";
@@ -26,6 +33,7 @@ export function add(parsed: Parsed, name = ""): void {
   if (parsed.examples.length === 0) {
     return;
   }
+  turns++;
   const task = store.task.value;
   const fresh = task.rows.every((r) => r.input === "" && r.output === "");
   const rows = [...(fresh ? [] : task.rows), ...parsed.examples.map(rowOf)].slice(0, 1000);
@@ -52,6 +60,7 @@ export function addBlank(): void {
 }
 
 export function clear(): void {
+  turns++;
   store.task.value = blankTask;
 }
 
