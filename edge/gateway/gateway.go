@@ -88,6 +88,7 @@ func New(o Options) (*echo.Echo, error) {
 	e.Use(g.authorize, g.limit, g.check, conditional)
 	api.RegisterHandlers(e, api.NewStrictHandler(g, nil))
 	if o.Page != nil {
+		besidesPage(e, operations)
 		e.GET("/*", g.page)
 		e.HEAD("/*", g.page)
 	}
@@ -98,9 +99,6 @@ func New(o Options) (*echo.Echo, error) {
 func (g *gateway) page(c echo.Context) error {
 	path := c.Request().URL.Path
 	if strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/.well-known/") {
-		if c.Request().Method == http.MethodHead {
-			return echo.ErrMethodNotAllowed // as without a page
-		}
 		return echo.ErrNotFound
 	}
 	h := c.Response().Header()

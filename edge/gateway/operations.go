@@ -118,11 +118,33 @@ func concreteFirst(all []Operation) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if allowed := methods[c.Request().URL.Path]; allowed != nil && strings.Contains(c.Path(), ":") {
-				c.Response().Header().Set(echo.HeaderAllow, strings.Join(append([]string{http.MethodOptions}, allowed...), ", "))
-				return echo.ErrMethodNotAllowed
+				return allowing(allowed)(c)
 			}
 			return next(c)
 		}
+	}
+}
+
+// besidesPage adds the routes that keep the API's paths from being taken for a page's, which has GET and HEAD of everything.
+func besidesPage(e *echo.Echo, all []Operation) {
+	methods := map[string][]string{} // by path
+	for _, op := range all {
+		methods[op.Path] = append(methods[op.Path], op.Method)
+	}
+	for path, allowed := range methods {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			if !slices.Contains(allowed, method) {
+				e.Add(method, path, allowing(allowed))
+			}
+		}
+	}
+}
+
+// allowing refuses a request of a method that its path has not.
+func allowing(methods []string) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Response().Header().Set(echo.HeaderAllow, strings.Join(append([]string{http.MethodOptions}, methods...), ", "))
+		return echo.ErrMethodNotAllowed
 	}
 }
 
