@@ -88,24 +88,29 @@ func New(o Options) (*echo.Echo, error) {
 	e.Use(g.authorize, g.limit, g.check, conditional)
 	api.RegisterHandlers(e, api.NewStrictHandler(g, nil))
 	if o.Page != nil {
-		besidesPage(e, operations)
-		e.GET("/*", g.page)
-		e.HEAD("/*", g.page)
+		page := g.pageBeside(operations)
+		e.GET("/*", page)
+		e.HEAD("/*", page)
 	}
 	return e, g.serveSpec(e, spec)
 }
 
-// page answers what is none of the API's.
-func (g *gateway) page(c echo.Context) error {
-	path := c.Request().URL.Path
-	if strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/.well-known/") {
-		return echo.ErrNotFound
+// pageBeside answers what is none of the API's. Its paths have the methods that they have without a page.
+func (g *gateway) pageBeside(operations []Operation) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		path := c.Request().URL.Path
+		if methods := methodsAt(operations, path); methods != nil {
+			return allowing(methods)(c)
+		}
+		if strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/.well-known/") {
+			return echo.ErrNotFound
+		}
+		h := c.Response().Header()
+		h.Del(policyHeader)
+		h.Del("Cache-Control")
+		g.Page.ServeHTTP(c.Response(), c.Request())
+		return nil
 	}
-	h := c.Response().Header()
-	h.Del(policyHeader)
-	h.Del("Cache-Control")
-	g.Page.ServeHTTP(c.Response(), c.Request())
-	return nil
 }
 
 func allowOrigins(origins []string) echo.MiddlewareFunc {

@@ -125,19 +125,21 @@ func concreteFirst(all []Operation) echo.MiddlewareFunc {
 	}
 }
 
-// besidesPage adds the routes that keep the API's paths from being taken for a page's, which has GET and HEAD of everything.
-func besidesPage(e *echo.Echo, all []Operation) {
-	methods := map[string][]string{} // by path
+// methodsAt returns the methods that the API has at the path of a URL, none if that is no path of its.
+func methodsAt(all []Operation, path string) (methods []string) {
+	parts := strings.Split(path, "/")
 	for _, op := range all {
-		methods[op.Path] = append(methods[op.Path], op.Method)
-	}
-	for path, allowed := range methods {
-		for _, method := range []string{http.MethodGet, http.MethodHead} {
-			if !slices.Contains(allowed, method) {
-				e.Add(method, path, allowing(allowed))
-			}
+		template := strings.Split(op.Path, "/")
+		fits := func(i int) bool { return strings.HasPrefix(template[i], ":") || template[i] == parts[i] }
+		same := len(template) == len(parts)
+		for i := 0; same && i < len(parts); i++ {
+			same = fits(i)
+		}
+		if same {
+			methods = append(methods, op.Method)
 		}
 	}
+	return methods
 }
 
 // allowing refuses a request of a method that its path has not.
