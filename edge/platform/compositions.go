@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/medley-lora/medley/edge/api"
+	"github.com/medley-lora/medley/edge/compute"
 	"github.com/medley-lora/medley/edge/gateway"
 	"github.com/medley-lora/medley/edge/jobs"
 	"github.com/medley-lora/medley/edge/record"
@@ -17,7 +18,7 @@ import (
 
 // CreateComposition records a composition and puts it into the queue. What can be refused without a model is.
 func (p *Platform) CreateComposition(ctx context.Context, owner string, r api.CompositionRequest, once string) (none record.Composition, err error) {
-	if err := p.known(ctx, owner, r.Base, r.Modules); err != nil {
+	if _, err := p.known(ctx, owner, r.Base, r.Modules); err != nil {
 		return none, err
 	}
 	if err := p.knownOptimizer(ctx, owner, &r); err != nil {
@@ -56,16 +57,16 @@ func (p *Platform) enqueue(ctx context.Context, id string) {
 	}
 }
 
-// known refuses a base or a module that there is not.
-func (p *Platform) known(ctx context.Context, owner, base string, modules []string) error {
+// known finds the modules of a request, and refuses a base or a module that there is not.
+func (p *Platform) known(ctx context.Context, owner, base string, modules []string) ([]compute.Module, error) {
 	if _, err := p.Store.BaseNamed(ctx, base); err != nil {
 		if fault.CodeOf(err) == fault.NotFound {
-			return fault.Wrap(err, fault.Invalid, "base", "there is no base %s", base)
+			return nil, fault.Wrap(err, fault.Invalid, "base", "there is no base %s", base)
 		}
-		return err
+		return nil, err
 	}
-	_, err := jobs.Modules(ctx, p.Store, owner, modules)
-	return inRequest(err)
+	found, err := jobs.Modules(ctx, p.Store, owner, modules)
+	return found, inRequest(err)
 }
 
 func (p *Platform) knownOptimizer(ctx context.Context, owner string, r *api.CompositionRequest) error {

@@ -7,7 +7,6 @@ import (
 	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/compute"
 	"github.com/medley-lora/medley/edge/gateway"
-	"github.com/medley-lora/medley/edge/jobs"
 	"github.com/medley-lora/medley/edge/record"
 	"github.com/medley-lora/medley/edge/redis"
 	"github.com/medley-lora/medley/shared/fault"
@@ -54,12 +53,9 @@ func sessionOf(r record.Session) (*session, error) {
 
 // OpenEvaluation opens the model, counts tokens and records the evaluation.
 func (p *Platform) OpenEvaluation(ctx context.Context, owner string, r api.EvaluationRequest, once string) (none api.Evaluation, err error) {
-	if err := p.known(ctx, owner, r.Base, r.Modules); err != nil {
-		return none, err
-	}
 	f := facts{Warnings: []string{}}
-	if f.Modules, err = jobs.Modules(ctx, p.Store, owner, r.Modules); err != nil {
-		return none, inRequest(err)
+	if f.Modules, err = p.known(ctx, owner, r.Base, r.Modules); err != nil {
+		return none, err
 	}
 	model, leave, err := p.pool.take(ctx, compute.Spec{Base: r.Base, Modules: f.Modules, Method: r.Method})
 	if err != nil {

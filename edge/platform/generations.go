@@ -6,17 +6,13 @@ import (
 
 	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/compute"
-	"github.com/medley-lora/medley/edge/jobs"
 )
 
 // Generate answers prompts.
 func (p *Platform) Generate(ctx context.Context, owner string, r api.GenerationRequest, write func(api.GenerationLine) error) error {
-	if err := p.known(ctx, owner, r.Base, r.Modules); err != nil {
-		return err
-	}
-	modules, err := jobs.Modules(ctx, p.Store, owner, r.Modules)
+	modules, err := p.known(ctx, owner, r.Base, r.Modules)
 	if err != nil {
-		return inRequest(err)
+		return err
 	}
 	model, leave, err := p.pool.take(ctx, compute.Spec{Base: r.Base, Modules: modules, Method: r.Method})
 	if err != nil {
