@@ -2,7 +2,9 @@ package platform
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"sync"
 
 	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/compute"
@@ -26,6 +28,7 @@ type session struct {
 	record.Session
 	request api.EvaluationRequest
 	facts   facts
+	about   func() ([sha256.Size]byte, error) // aboutExamples of the request's
 }
 
 func (s *session) spec() compute.Spec {
@@ -48,6 +51,7 @@ func sessionOf(r record.Session) (*session, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "", "the record of an evaluation is damaged")
 	}
+	s.about = sync.OnceValues(func() ([sha256.Size]byte, error) { return aboutExamples(s.request.Examples) })
 	return s, nil
 }
 
@@ -98,7 +102,7 @@ func (p *Platform) recordSession(ctx context.Context, owner string, r api.Evalua
 func (p *Platform) find(ctx context.Context, owner, id string) (*session, error) {
 	key := owner + " " + id
 	if s, ok := p.opened.get(key); ok {
-		return &s, nil
+		return s, nil
 	}
 	r, err := p.Store.Session(ctx, owner, id)
 	if err != nil {
@@ -106,7 +110,7 @@ func (p *Platform) find(ctx context.Context, owner, id string) (*session, error)
 	}
 	s, err := sessionOf(r)
 	if err == nil {
-		p.opened.put(key, *s, r.Expires)
+		p.opened.put(key, s, r.Expires)
 	}
 	return s, err
 }
@@ -133,6 +137,7 @@ func (p *Platform) Score(ctx context.Context, owner, id string, candidates [][]f
 	}
 	model := p.Scores.Cached(s.spec(), &lazily{p: p, spec: s.spec(), backend: s.facts.Backend})
 	if r, ok := model.(*remembering); ok {
+		r.about = s.about
 		r.spend = func(ctx context.Context, n int) error {
 			_, err := p.reserve(ctx, owner, "", redis.Quota{Name: "evaluations", Limit: p.Quotas.Evaluations}, int64(n))
 			return err
