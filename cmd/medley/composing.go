@@ -20,12 +20,13 @@ type composing struct {
 
 	optimizer *proposer
 	failure   error // what the optimizer ended the search with, if it did
+	untraced  error // why the trace is not whole, if it is not
 
 	baseDigest func() (string, error) // of the base's folder, read when first asked for
 }
 
 // search runs the job, recording it in the file called trace unless that is empty. labels names what the trace depends on. An optimizer that
-// fails after some candidate was scored ends the search, not the job: s.failure says why.
+// fails after some candidate was scored ends the search, not the job: s.failure says why. Nor does a trace that cannot be written: s.untraced.
 func (s *composing) search(labels func(modules []string) (map[string]string, error), trace string) (result compose.Result, err error) {
 	model, err := s.base.open(lora.Method(s.flags.Method), s.modules)
 	if err != nil {
@@ -38,11 +39,7 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 	}
 	if trace != "" {
 		file := &traceFile{path: trace}
-		defer func() {
-			if closing := file.close(); err == nil {
-				err = closing
-			}
-		}()
+		defer func() { s.untraced = file.close() }()
 		s.job.Begin = func(p search.Problem, modules []string) ([]search.Evaluation, func(search.Evaluation), error) {
 			found, err := labels(modules)
 			if err != nil {
