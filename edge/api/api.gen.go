@@ -150,11 +150,17 @@ type Evaluation struct {
 	Expires Time   `json:"expires"`
 	ID      ID     `json:"id"`
 
+	// InputTokens Tokens of each example's input.
+	InputTokens []int `json:"input_tokens"`
+
 	// Method delta: the sum of the modules' updates. product: LoraHub's own composition.
 	Method Method `json:"method"`
 
 	// Modules Their order is that of weights.
 	Modules Modules `json:"modules"`
+
+	// Pieces Texts of the target tokens, the end's empty: of as many of the first examples as have up to 16384 tokens in all.
+	Pieces [][]string `json:"pieces"`
 
 	// Tokens Target tokens of each example, in the order of log_probs.
 	Tokens   []int    `json:"tokens"`

@@ -138,8 +138,8 @@ func (m *memory) OpenEvaluation(_ context.Context, owner string, r api.Evaluatio
 		return m.evaluations.rows[id], err
 	}
 	e := api.Evaluation{
-		ID: m.object(owner, "evl").ID, Base: r.Base, Modules: r.Modules, Method: r.Method, Tokens: []int{3}, Warnings: []string{},
-		Backend: "cpu", Expires: time.Now().Add(time.Hour),
+		ID: m.object(owner, "evl").ID, Base: r.Base, Modules: r.Modules, Method: r.Method, InputTokens: []int{2}, Tokens: []int{3},
+		Pieces: [][]string{{"a", "b", ""}}, Warnings: []string{}, Backend: "cpu", Expires: time.Now().Add(time.Hour),
 	}
 	m.evaluations.add(e)
 	m.evaluations.owners[e.ID] = owner

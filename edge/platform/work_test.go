@@ -10,12 +10,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/auth"
 	"github.com/medley-lora/medley/edge/platform"
 	"github.com/medley-lora/medley/edge/redis"
@@ -178,7 +180,21 @@ func TestScoresAreRemembered(t *testing.T) {
 func TestEvaluations(t *testing.T) {
 	w := newWorld(t, "embedded:", nil)
 	ids := w.modules("ann", 2)
-	e := w.evaluation(ids)
+	opened := w.call("ann", 201, "POST", "/v1/evaluations", map[string]any{
+		"base": "tiny", "modules": ids, "examples": []map[string]string{{"input": "one <b>", "output": "\u202e<i>"}, {"input": "c", "output": "d"}},
+	})
+	e := opened.field("id")
+	var counts api.Evaluation
+	if err := json.Unmarshal(opened.body, &counts); err != nil {
+		t.Fatal(err)
+	}
+	want := api.Evaluation{InputTokens: []int{2, 1}, Tokens: []int{2, 2}, Pieces: [][]string{{"\u202e<i>", ""}, {"d", ""}}}
+	if !reflect.DeepEqual(api.Evaluation{InputTokens: counts.InputTokens, Tokens: counts.Tokens, Pieces: counts.Pieces}, want) {
+		t.Errorf("%s", opened.body)
+	}
+	if again := w.call("ann", 200, "GET", "/v1/evaluations/"+e, nil); !bytes.Equal(again.body, opened.body) {
+		t.Errorf("%s, was %s", again.body, opened.body)
+	}
 	if a := w.call("ann", 400, "POST", "/v1/evaluations/"+e+"/scores", map[string]any{"weights": [][]float64{{1}}}); a.field("field") != "weights" {
 		t.Errorf("%s", a.body)
 	}

@@ -847,8 +847,12 @@ export interface components {
             base: components["schemas"]["Name"];
             modules: components["schemas"]["Modules"];
             method: components["schemas"]["Method"];
+            /** @description Tokens of each example's input. */
+            input_tokens: number[];
             /** @description Target tokens of each example, in the order of log_probs. */
             tokens: number[];
+            /** @description Texts of the target tokens, the end's empty: of as many of the first examples as have up to 16384 tokens in all. */
+            pieces: string[][];
             warnings: string[];
             /** @description What it is computed on. */
             backend: string;
