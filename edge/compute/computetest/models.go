@@ -115,6 +115,7 @@ func (m *model) Score(ctx context.Context, examples []task.Example, weights [][]
 		for _, e := range examples {
 			loss := m.loss(e, w)
 			scores[k].Examples = append(scores[k].Examples, loss)
+			scores[k].Loss += loss / float64(len(examples))
 			for range tokens {
 				scores[k].LogProbs = append(scores[k].LogProbs, -loss)
 			}
