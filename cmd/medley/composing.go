@@ -33,7 +33,7 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 		return result, err
 	}
 	defer model.Close()
-	_, warnings, err := model.Count(s.app.ctx, s.job.Examples)
+	counts, err := model.Count(s.app.ctx, s.job.Examples)
 	if err != nil {
 		return result, err
 	}
@@ -74,9 +74,9 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 			return result, s.failure
 		}
 		result.Stopped = search.StoppedFailed
-		warnings = append(warnings, fmt.Sprintf("The optimizer failed after %d of %d evaluations.", result.Evaluations, s.job.Budget))
+		counts.Warnings = append(counts.Warnings, fmt.Sprintf("The optimizer failed after %d of %d evaluations.", result.Evaluations, s.job.Budget))
 	}
-	result.Warnings = append(warnings, result.Warnings...)
+	result.Warnings = append(counts.Warnings, result.Warnings...)
 	return result, err
 }
 

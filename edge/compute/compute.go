@@ -46,8 +46,8 @@ type Model interface {
 	compose.Model
 	// Backend names what it is computed on.
 	Backend() string
-	// Count returns the target tokens of each example, and a warning for each side that was cut.
-	Count(ctx context.Context, examples []task.Example) (tokens []int, warnings []string, err error)
+	// Count tells what the tokenizer makes of examples.
+	Count(ctx context.Context, examples []task.Example) (task.Counts, error)
 	// Answer answers each input under one weight vector; listener hears of each text and end once, in the order of an answer. The warnings
 	// say which inputs were cut.
 	Answer(ctx context.Context, inputs []string, weights []float64, sampling Sampling, listener Listener) (warnings []string, err error)

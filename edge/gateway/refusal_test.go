@@ -32,6 +32,8 @@ func example(op gateway.Operation) (path, body, contentType string) {
 		body = compositionText
 	case "scoreCandidates":
 		body = `{"weights":[[0]]}`
+	case "suggestModules":
+		body = `{"count":3}`
 	case "generate":
 		body = `{"base":"google/flan-t5-base","inputs":["x"]}`
 	case "createToken":

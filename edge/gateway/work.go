@@ -128,6 +128,12 @@ func (g *gateway) ScoreCandidates(ctx context.Context, r api.ScoreCandidatesRequ
 	return scoresAnswer(scores), nil
 }
 
+// SuggestModules answers POST /v1/evaluations/{evaluation}/suggestions.
+func (g *gateway) SuggestModules(ctx context.Context, r api.SuggestModulesRequestObject) (api.SuggestModulesResponseObject, error) {
+	s, err := g.Evaluations.Suggest(ctx, principalOf(ctx).ID, r.Evaluation, r.Body.Count)
+	return api.SuggestModules200JSONResponse(s), err
+}
+
 // Generate answers POST /v1/generations.
 func (g *gateway) Generate(ctx context.Context, r api.GenerateRequestObject) (api.GenerateResponseObject, error) {
 	if len(r.Body.Weights) != len(r.Body.Modules) {

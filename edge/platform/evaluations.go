@@ -17,7 +17,9 @@ import (
 
 // facts is what was found out when an evaluation was opened. The digests stay those of then, whatever becomes of the modules' records.
 type facts struct {
+	Inputs   []int            `json:"inputs"`
 	Tokens   []int            `json:"tokens"`
+	Pieces   [][]string       `json:"pieces"`
 	Warnings []string         `json:"warnings"`
 	Backend  string           `json:"backend"`
 	Modules  []compute.Module `json:"modules"`
@@ -38,12 +40,12 @@ func (s *session) spec() compute.Spec {
 func (s *session) answer() api.Evaluation {
 	return api.Evaluation{
 		ID: s.ID, Base: s.request.Base, Modules: s.request.Modules, Method: s.request.Method, Tokens: s.facts.Tokens, Warnings: s.facts.Warnings,
-		Backend: s.facts.Backend, Expires: s.Expires.UTC(),
+		InputTokens: s.facts.Inputs, Pieces: s.facts.Pieces, Backend: s.facts.Backend, Expires: s.Expires.UTC(),
 	}
 }
 
 func sessionOf(r record.Session) (*session, error) {
-	s := &session{Session: r}
+	s := &session{Session: r, facts: facts{Inputs: []int{}, Pieces: [][]string{}}} // which records of before have not
 	err := json.Unmarshal(r.Request, &s.request)
 	if err == nil {
 		err = json.Unmarshal(r.Facts, &s.facts)
@@ -66,12 +68,12 @@ func (p *Platform) OpenEvaluation(ctx context.Context, owner string, r api.Evalu
 		return none, err
 	}
 	defer leave()
-	tokens, warnings, err := model.Count(ctx, r.Examples)
+	counts, err := model.Count(ctx, r.Examples)
 	if err != nil {
 		return none, err
 	}
-	f.Tokens, f.Backend = tokens, model.Backend()
-	f.Warnings = append(f.Warnings, warnings...)
+	f.Inputs, f.Tokens, f.Pieces, f.Backend = counts.Inputs, counts.Outputs, counts.Pieces, model.Backend()
+	f.Warnings = append(f.Warnings, counts.Warnings...)
 	made, err := p.recordSession(ctx, owner, r, f, once)
 	if err != nil {
 		return none, conflict(err)
