@@ -26,8 +26,8 @@ enum { AVX512 = 1, AVX2 = 2, VNNI = 4 };
 // everything under some compilers (zig 0.17's run-time library).
 static int supported(void) {
 	unsigned a, b, c, d, low, high;
-	const unsigned FMA = 1u << 12, OSXSAVE = 1u << 27;
-	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & FMA) || !(c & OSXSAVE)) return 0;
+	const unsigned FMA = 1u << 12, OSXSAVE = 1u << 27, F16C = 1u << 29, must = FMA | OSXSAVE | F16C;
+	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & must) != must) return 0;
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	const unsigned YMM = 0x6, ZMM = 0xe6;
 	const unsigned F = 1u << 16, DQ = 1u << 17, BW = 1u << 30, VL = 1u << 31, all = F | DQ | BW | VL;
@@ -57,12 +57,15 @@ static int amx_permitted(void) {
 
 const medley_unit *medley_find_unit(const char *name, int64_t storage) {
 #if defined(__linux__) && defined(__x86_64__)
-	if (storage != FLOAT32 && (name[0] == 0 || !strcmp(name, "amx")) && amx_permitted()) {
+	if ((storage == BFLOAT16 || storage == INT8) && (name[0] == 0 || !strcmp(name, "amx")) && amx_permitted()) {
 		return storage == BFLOAT16 ? &medley_amx_bfloat16 : &medley_amx_int8;
 	}
 #endif
 #if defined(__x86_64__)
-	if (storage == INT8 && (name[0] == 0 || !strcmp(name, "avx512")) && (supported() & VNNI)) return &medley_vnni;
+	int any = name[0] == 0, wide = any || !strcmp(name, "avx512");
+	if (storage == INT8 && wide && (supported() & VNNI)) return &medley_vnni;
+	if (storage >= BLOCKS8 && (wide || !strcmp(name, "amx")) && (supported() & VNNI)) return &medley_blocks_vnni;
+	if (storage >= BLOCKS8 && strcmp(name, "generic") && (supported() & AVX2)) return &medley_blocks_avx2;
 #else
 	(void)name, (void)storage;
 #endif
