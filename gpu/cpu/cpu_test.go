@@ -46,8 +46,7 @@ var forms = []struct {
 	weights   string
 	tolerance backendtest.Tolerance
 }{
-	// The inputs of weights in blocks are rounded to 16 bits.
-	{"f32", backendtest.Tolerance{Packed: 1e-3}},
+	{"f32", backendtest.Tolerance{}},
 	// Both factors are rounded to 8 bits where there is a unit, 1.7e-3 each; an update rounds its hidden columns as well.
 	{"bf16", backendtest.Tolerance{Linear: 0.03, Update: 0.06, LogProbs: 0.01}},
 	// 7 bits and a sign of the largest in a row.

@@ -26,8 +26,8 @@ enum { AVX512 = 1, AVX2 = 2, VNNI = 4 };
 // everything under some compilers (zig 0.17's run-time library).
 static int supported(void) {
 	unsigned a, b, c, d, low, high;
-	const unsigned FMA = 1u << 12, OSXSAVE = 1u << 27, F16C = 1u << 29, must = FMA | OSXSAVE | F16C;
-	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & must) != must) return 0;
+	const unsigned FMA = 1u << 12, OSXSAVE = 1u << 27;
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & FMA) || !(c & OSXSAVE)) return 0;
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	const unsigned YMM = 0x6, ZMM = 0xe6;
 	const unsigned F = 1u << 16, DQ = 1u << 17, BW = 1u << 30, VL = 1u << 31, all = F | DQ | BW | VL;
@@ -65,7 +65,6 @@ const medley_unit *medley_find_unit(const char *name, int64_t storage) {
 	int any = name[0] == 0, wide = any || !strcmp(name, "avx512");
 	if (storage == INT8 && wide && (supported() & VNNI)) return &medley_vnni;
 	if (storage >= BLOCKS8 && (wide || !strcmp(name, "amx")) && (supported() & VNNI)) return &medley_blocks_vnni;
-	if (storage >= BLOCKS8 && strcmp(name, "generic") && (supported() & AVX2)) return &medley_blocks_avx2;
 #else
 	(void)name, (void)storage;
 #endif

@@ -25,7 +25,6 @@ type Tolerance struct {
 	Gate     float64 // default 2e-6: one exponential and a division
 	Attend   float64 // default 1e-5: two sums, and an exponential of scores of about 10
 	LogProbs float64 // default 5e-6: logits of about 10 and a logarithm
-	Packed   float64 // default Update: what it is where weights are blocks of small integers
 }
 
 func (t Tolerance) withDefaults() Tolerance {
@@ -40,7 +39,6 @@ func (t Tolerance) withDefaults() Tolerance {
 	set(&t.Gate, 2e-6)
 	set(&t.Attend, 1e-5)
 	set(&t.LogProbs, 5e-6)
-	set(&t.Packed, t.Update)
 	return t
 }
 
