@@ -23,7 +23,7 @@ import (
 type session interface {
 	compose.Model
 	Count(ctx context.Context, examples []task.Example) (tokens []int, warnings []string, err error)
-	Answer(ctx context.Context, inputs []string, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)
+	Answer(ctx context.Context, prompts []engine.Prompt, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)
 	Close() error
 }
 

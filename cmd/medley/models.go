@@ -14,6 +14,7 @@ import (
 
 	"github.com/medley-lora/medley/edge/archive"
 	"github.com/medley-lora/medley/edge/compute"
+	"github.com/medley-lora/medley/gpu/chat"
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/gpu/probe"
 	"github.com/medley-lora/medley/gpu/service"
@@ -247,7 +248,7 @@ func (m *openModel) Tokens(examples []task.Example) ([]int, error) {
 func (m *openModel) Generate(ctx context.Context, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
 	var mu sync.Mutex
 	done := 0
-	answers, err := m.Model.Answer(ctx, inputs, weights, engine.Sampling{}, engine.AnswerListener{Done: func(int) {
+	answers, err := m.Model.Answer(ctx, engine.Texts(inputs), weights, engine.Sampling{}, engine.AnswerListener{Done: func(int, engine.Answer) {
 		mu.Lock()
 		defer mu.Unlock()
 		done++
@@ -260,15 +261,25 @@ func (m *openModel) Generate(ctx context.Context, inputs []string, weights []flo
 	return texts, err
 }
 
-// Answer answers inputs.
-func (m *openModel) Answer(ctx context.Context, inputs []string, weights []float64, s compute.Sampling, l compute.Listener) (warnings []string, err error) {
-	answers, err := m.Model.Answer(ctx, inputs, weights, engine.Sampling{
-		MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, Seed: s.Seed,
-	}, engine.AnswerListener{Text: l.Text, Done: l.Done})
-	for i, answer := range answers {
-		if answer.Warning != "" {
-			warnings = append(warnings, fmt.Sprintf("input %d: %s", i+1, answer.Warning))
+// Answer answers prompts.
+func (m *openModel) Answer(ctx context.Context, prompts []compute.Prompt, weights []float64, s compute.Sampling, l compute.Listener) ([]compute.Answer, error) {
+	asked := make([]engine.Prompt, len(prompts))
+	for i, p := range prompts {
+		asked[i] = engine.Prompt{Text: p.Text, Whole: p.Whole}
+		for _, turn := range p.Messages {
+			asked[i].Messages = append(asked[i].Messages, chat.Message(turn))
 		}
 	}
-	return warnings, err
+	answers, err := m.Model.Answer(ctx, asked, weights, engine.Sampling{
+		MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, Seed: s.Seed, Stop: s.Stop,
+	}, engine.AnswerListener{Text: l.Text, Done: func(i int, a engine.Answer) { l.Done(i, answerFacts(a)) }})
+	all := make([]compute.Answer, len(answers))
+	for i, a := range answers {
+		all[i] = answerFacts(a)
+	}
+	return all, err
+}
+
+func answerFacts(a engine.Answer) compute.Answer {
+	return compute.Answer{Prompt: a.Prompt, Tokens: a.Tokens, Limited: a.Limited, Warning: a.Warning}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/chat"
 	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/gpu/tokenizer"
 	"github.com/medley-lora/medley/shared/checkpoint"
@@ -58,6 +59,8 @@ type Engine struct {
 	store   *checkpoint.Store
 	changes []Quantised
 
+	template chat.Template // its text is empty if there is none
+
 	mu         sync.Mutex
 	registered []module // by number; those given back are empty
 	unused     []int    // the numbers given back
@@ -103,6 +106,7 @@ func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Eng
 		}
 	}
 	e := &Engine{Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), store: f.Store}
+	e.template = f.template()
 	named, err := e.quantising(weights{f.named, ctx})
 	if err == nil {
 		e.model, err = f.load(named, b, opt.Chat)
