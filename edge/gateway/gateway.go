@@ -28,6 +28,7 @@ type Options struct {
 	Compositions Compositions
 	Evaluations  Evaluations
 	Generations  Generations
+	Completions  Completions
 	Plugins      Plugins
 	Tokens       Tokens
 	Health       Health
@@ -81,6 +82,7 @@ func New(o Options) (*echo.Echo, error) {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect() // headers that name another address can be made up
 	e.HTTPErrorHandler = g.refuse
+	e.Pre(modelNames)
 	e.Use(identify, secure, know(operations), g.answer, g.pace, concreteFirst(operations))
 	if len(o.Origins) > 0 {
 		e.Use(allowOrigins(o.Origins))
