@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -97,6 +98,9 @@ func (f baseFlags) relay(a *app, s *state, log *slog.Logger) (relay *service.Rel
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := f.suits(choice.Name); err != nil {
+		return nil, nil, err
+	}
 	a.note("Backend %s.", choice.Reason)
 	supervisor := service.NewSupervisor(service.SupervisorOptions{
 		Command: f.process(choice.Name, f.hostFlags),
@@ -171,7 +175,7 @@ func (r remote) Open(ctx context.Context, q service.OpenRequest) (service.Model,
 // models is compute.Models on evaluators that all have the same bases.
 type models struct {
 	evaluators []evaluator
-	precision  string // as backends are called
+	variant    string // of their numbers; see backendFlag
 	turn       atomic.Int64
 }
 
@@ -212,7 +216,7 @@ func (m *models) Open(ctx context.Context, spec compute.Spec) (compute.Model, er
 	for _, module := range spec.Modules {
 		q.Modules = append(q.Modules, service.Folder{Name: module.Name, Digest: module.Digest})
 	}
-	opened := &openModel{precision: m.precision}
+	opened := &openModel{variant: m.variant}
 	err := m.each(func(e evaluator) (err error) {
 		opened.Model, err = e.Open(ctx, q)
 		return err
@@ -226,16 +230,12 @@ func (m *models) Open(ctx context.Context, spec compute.Spec) (compute.Model, er
 // openModel is a session as the platform sees it.
 type openModel struct {
 	service.Model
-	precision string
+	variant string
 }
 
 // Backend names what the numbers depend on.
 func (m *openModel) Backend() string {
-	name := m.Model.Backend().Name
-	if m.precision != f32 {
-		name += " " + m.precision
-	}
-	return name
+	return strings.TrimSpace(m.Model.Backend().Name + " " + m.variant)
 }
 
 // Tokens counts target tokens.

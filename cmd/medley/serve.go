@@ -89,7 +89,7 @@ func (c *serveCommand) run(a *app, s *state, listener net.Listener, first bool) 
 	if err := warm(a.ctx); err != nil {
 		return err
 	}
-	models := &models{evaluators: []evaluator{relay}, precision: c.backendFlag.Precision}
+	models := &models{evaluators: []evaluator{relay}, variant: c.variant()}
 	p, err := c.platform(s, models, log)
 	if err != nil {
 		return err

@@ -132,6 +132,20 @@ func chatTemplate(fsys fs.FS) (string, error) {
 	return "", nil
 }
 
+// sizes are the parameters that become numbers of a backend, and the bytes of those that it keeps in blocks.
+func (f *Folder) sizes(b backend.Backend) (parameters, packed int64) {
+	packer, packs := b.(backend.Packer)
+	for _, name := range f.Store.Names() {
+		info, _ := f.Store.Info(name)
+		if _, blocks := checkpoint.PackedBytes(info.DType, info.Elements()); blocks && packs && packer.Packs(info.DType) {
+			packed += info.Bytes
+		} else {
+			parameters += int64(info.Elements())
+		}
+	}
+	return parameters, packed
+}
+
 func (f *Folder) template() chat.Template {
 	return chat.Template{Text: f.chat, BOS: f.Tokenizer.Text(f.Tokenizer.BOS()), EOS: f.Tokenizer.Text(f.Tokenizer.EOS())}
 }
