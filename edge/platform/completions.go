@@ -18,6 +18,11 @@ func (p *Platform) Complete(ctx context.Context, owner string, asked gateway.Com
 	if err != nil {
 		return nil, err
 	}
+	if m.base == "" {
+		if m.base, err = p.baseOf(ctx, m); err != nil {
+			return nil, err
+		}
+	}
 	spec := compute.Spec{Base: m.base, Method: lora.Delta}
 	var weights []float64
 	if m.adapter != (compute.Module{}) {
@@ -70,7 +75,7 @@ func about(field string, err error) error {
 // namedModel is what a model's name means.
 type namedModel struct {
 	gateway.Model
-	base    string         // by name
+	base    string         // by name; "" for the one that the adapter names
 	adapter compute.Module // the zero value for the base alone
 }
 
@@ -103,9 +108,7 @@ func (p *Platform) named(ctx context.Context, owner, name string) (none namedMod
 		return none, err
 	}
 	if !both {
-		if base, err = p.baseOf(ctx, a); err != nil {
-			return none, err
-		}
+		base = ""
 	}
 	a.ID = name
 	return namedModel{Model: a.Model, base: base, adapter: a.module}, nil
@@ -116,15 +119,15 @@ func noModel(name string) error {
 }
 
 // baseOf finds the base of an adapter: the one that it names, by the whole name or its last part, or the only one that there is.
-func (p *Platform) baseOf(ctx context.Context, a adapterFound) (string, error) {
+func (p *Platform) baseOf(ctx context.Context, m namedModel) (string, error) {
 	bases, err := p.bases(ctx)
 	if err != nil {
 		return "", err
 	}
 	last := func(name string) string { return name[strings.LastIndex(name, "/")+1:] }
 	for _, same := range []func(base string) bool{
-		func(base string) bool { return base == a.Base },
-		func(base string) bool { return last(base) == last(a.Base) },
+		func(base string) bool { return base == m.Base },
+		func(base string) bool { return last(base) == last(m.Base) },
 		func(string) bool { return len(bases) == 1 },
 	} {
 		for _, b := range bases {
@@ -133,5 +136,6 @@ func (p *Platform) baseOf(ctx context.Context, a adapterFound) (string, error) {
 			}
 		}
 	}
-	return "", fault.New(fault.Invalid, "model", "%s names %.200q as its base, and there is none of that name: say which as BASE%s%s", a.module.Name, a.Base, nameSeparator, a.module.Name)
+	return "", fault.New(fault.Invalid, "model", "%s names %.200q as its base, and there is none of that name: say which as BASE%s%s",
+		m.adapter.Name, m.Base, nameSeparator, m.adapter.Name)
 }
