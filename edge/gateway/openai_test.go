@@ -134,7 +134,7 @@ func TestCompletionRefusals(t *testing.T) {
 		"no prompts":         {"completions", `{"model":"m","prompt":[]}`, 400, "prompt"},
 		"tokens":             {"completions", `{"model":"m","prompt":[1,2]}`, 400, "prompt"},
 		"too many":           {"completions", `{"model":"m","prompt":[` + strings.Repeat(`"a",`, 64) + `"a"]}`, 400, "prompt"},
-		"too many answers":   {"completions", `{"model":"google/flan-t5-base","prompt":["a","b"],"n":33}`, 400, "n"},
+		"too many answers":   {"completions", `{"model":"google/flan-t5-base","prompt":["a","b","c","d","e"],"n":16}`, 400, "n"},
 		"long":               {"completions", `{"model":"m","prompt":"` + strings.Repeat("x", 1<<18+1) + `"}`, 400, "prompt"},
 		"huge":               {"completions", `{"model":"m","prompt":"` + strings.Repeat("x", 3<<20) + `"}`, 413, ""},
 		"suffix":             {"completions", with(completionText, `"suffix":"x"`), 400, "suffix"},
