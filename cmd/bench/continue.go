@@ -38,12 +38,13 @@ func (b *bench) continuation(r request) (reply, error) {
 	var first, last time.Time
 	made := 0
 	start := time.Now()
-	outputs, err := m.engine.Generate(b.ctx, requests, engine.Sampling{MaxTokens: r.Count}, engine.Listener{Token: func(request int, _ int32) {
+	outputs, err := m.engine.Generate(b.ctx, requests, engine.Sampling{MaxTokens: r.Count}, engine.Listener{Token: func(request int, _ int32) bool {
 		last = time.Now()
 		if first.IsZero() {
 			first = last
 		}
 		made++
+		return true
 	}})
 	if err != nil {
 		return reply{}, err

@@ -40,7 +40,7 @@ func digestOf(folder string) (string, error) {
 	}
 	h := sha256.New()
 	h.Write([]byte(weights))
-	for _, name := range []string{"config.json", "tokenizer.json", "spiece.model", "tokenizer_config.json"} {
+	for _, name := range []string{"config.json", "tokenizer.json", "spiece.model", "tokenizer_config.json", "chat_template.jinja"} {
 		if data, err := os.ReadFile(filepath.Join(folder, name)); err == nil {
 			sum := sha256.Sum256(data)
 			h.Write([]byte(name))

@@ -23,7 +23,7 @@ import (
 type session interface {
 	compose.Model
 	Count(ctx context.Context, examples []task.Example) (task.Counts, error)
-	Answer(ctx context.Context, inputs []string, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)
+	Answer(ctx context.Context, prompts []engine.Prompt, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)
 	Close() error
 }
 
@@ -50,11 +50,8 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.Quantize != "" && choice.Name != "cpu" {
-		return nil, fault.New(fault.Unsupported, "--quantize", "is for --backend cpu; %s was taken", choice.Name)
-	}
-	if f.Chat && choice.Name == webGPU {
-		return nil, fault.New(fault.Unsupported, "--chat", "is for --backend cpu and reference; %s was taken", choice.Name)
+	if err := f.suits(choice.Name); err != nil {
+		return nil, err
 	}
 	if choice.Name == webGPU {
 		return openElsewhere(a, service.Folder{Name: "--base " + folder, Path: dir}, f, choice.Reason)

@@ -288,7 +288,7 @@ func (r *bbhRun) one(cell *bbhCell, few, test []task.Example) error {
 	shown := r.app.startProgress(title+": answering", len(test))
 	defer shown.end()
 	start, done := time.Now(), 0
-	answers, err := model.Answer(r.app.ctx, prompts, cell.Weights, engine.Sampling{MaxTokens: r.MaxTokens}, engine.AnswerListener{Done: func(int) {
+	answers, err := model.Answer(r.app.ctx, engine.Texts(prompts), cell.Weights, engine.Sampling{MaxTokens: r.MaxTokens}, engine.AnswerListener{Done: func(int, engine.Answer) {
 		done++
 		shown.set(done, "")
 	}})

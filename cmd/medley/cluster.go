@@ -14,6 +14,8 @@ import (
 type evaluatorFlags struct {
 	Evaluator []string `env:"MEDLEY_EVALUATOR" placeholder:"URL" help:"An evaluator, http://HOST:9090; may be repeated. All of them serve the same bases."`
 	Precision string   `default:"f32" help:"The evaluators' --precision, so that scores are remembered as what they are."`
+	Quantize  string   `placeholder:"q8|q4" help:"The evaluators' --quantize, likewise."`
+	Chat      bool     `help:"The evaluators' --chat, likewise."`
 	secretFlag
 }
 
@@ -26,7 +28,7 @@ func (f evaluatorFlags) models(s *state) (compute.Models, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := &models{precision: f.Precision}
+	all := &models{variant: backendFlag{Precision: f.Precision, Quantize: f.Quantize, Chat: f.Chat}.variant()}
 	for _, url := range f.Evaluator {
 		r, err := service.NewRemote(service.RemoteOptions{URL: url, Secret: secret})
 		if err != nil {

@@ -67,8 +67,17 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 // process is the command of an evaluator process on a backend.
 func (f backendFlag) process(backend string, h hostFlags) func(socket string) *exec.Cmd {
 	return func(socket string) *exec.Cmd {
-		return self(context.Background(), "evaluator", "--socket", socket, "--backend", backend, "--precision", f.Precision,
-			"--memory", fmt.Sprint(int64(h.Memory)), "--gather", h.Gather.String())
+		args := []string{
+			"evaluator", "--socket", socket, "--backend", backend, "--precision", f.Precision,
+			"--memory", fmt.Sprint(int64(h.Memory)), "--gather", h.Gather.String(),
+		}
+		if f.Quantize != "" {
+			args = append(args, "--quantize", f.Quantize)
+		}
+		if f.Chat {
+			args = append(args, "--chat")
+		}
+		return self(context.Background(), args...)
 	}
 }
 
@@ -120,11 +129,13 @@ func (c *evaluatorCommand) Run(a *app) error {
 func (c *evaluatorCommand) own(a *app) error {
 	signal.Ignore(os.Interrupt) // a terminal's Ctrl-C reaches every program of the command; the one that started this one decides
 	debug.SetTraceback("none")  // the last lines of a crash are shown to people; GOTRACEBACK=all brings the stacks back
+	options := c.options()
+	options.Quantise, options.Chat = c.Quantize, c.Chat
 	host, err := service.NewHost(func(ctx context.Context) (backend.Backend, string, error) {
 		within := *a
 		within.ctx = ctx
 		return c.open(&within)
-	}, c.options())
+	}, options)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -181,8 +182,47 @@ func TestEvaluatorFlags(t *testing.T) {
 			t.Errorf("%s: %+v, error %v, want %d bytes", flag, h.Stats, err, want)
 		}
 	}
-	given := backendFlag{Precision: "f32"}.process("cpu", hostFlags{Memory: 7, Gather: 3 * time.Millisecond})("socket").Args
-	if got, want := strings.Join(given[1:], " "), "evaluator --socket socket --backend cpu --precision f32 --memory 7 --gather 3ms"; got != want {
-		t.Errorf("%q, want %q", got, want)
+	for want, f := range map[string]backendFlag{
+		"--precision f32 --memory 7 --gather 3ms":                      {Precision: "f32"},
+		"--precision f32 --memory 7 --gather 3ms --quantize q4 --chat": {Precision: "f32", Quantize: "q4", Chat: true},
+	} {
+		given := f.process("cpu", hostFlags{Memory: 7, Gather: 3 * time.Millisecond})("socket").Args
+		if got := strings.Join(given[1:], " "); got != "evaluator --socket socket --backend cpu "+want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// What an evaluator does to its bases' weights, and to inputs, is what the command line does.
+func TestEvaluatorQuantisesAndChats(t *testing.T) {
+	p, talking := newPlace(t), chatBase(t)
+	few := p.write(t, "few.jsonl", `{"input": "one berry , several", "output": "berries"}`+"\n")
+	examples, err := readExamples("--examples", few)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[float64]bool{}
+	for flags, folder := range map[string]string{"": p.base(), "--quantize=q8": p.base(), "--quantize=q4": p.base(), "--precision=f32": talking, "--chat": talking} {
+		given := []string{"--backend", "cpu"}
+		if flags != "" {
+			given = append(given, flags)
+		}
+		s, err := newEvaluators(t, given...).Open(t.Context(), service.OpenRequest{Base: service.Folder{Path: folder}, Method: "delta"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Score(t.Context(), examples, [][]float64{{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		module := p.module("add")
+		if folder == talking {
+			module = filepath.Join("..", "..", "gpu", "engine", "testdata", "causal", "llama2", "adapter")
+		}
+		want := score(t, append([]string{"--base", folder, "--modules", module, "--weights", "0", "--examples", few, "--json"}, given...)...)
+		if loss := float64(want.Scores[0].Loss); got[0].Loss != loss || seen[loss] {
+			t.Errorf("%s: loss %v, want %v, another than without", flags, got[0].Loss, loss)
+		}
+		seen[got[0].Loss] = true
 	}
 }

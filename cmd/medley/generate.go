@@ -66,7 +66,7 @@ func (c *generateCommand) Run(a *app) error {
 		listener = stream(a, len(prompts))
 	}
 	sampling := engine.Sampling{MaxTokens: c.MaxTokens, Temperature: c.Temperature, TopK: c.TopK, TopP: c.TopP, Seed: c.Seed}
-	answers, err := model.Answer(a.ctx, prompts, weights, sampling, listener)
+	answers, err := model.Answer(a.ctx, engine.Texts(prompts), weights, sampling, listener)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func stream(a *app, n int) engine.AnswerListener {
 				waiting[i].text += text
 			}
 		},
-		Done: func(i int) {
+		Done: func(i int, _ engine.Answer) {
 			waiting[i].done = true
 			for current < n && waiting[current].done {
 				fmt.Fprintln(a.stdout)

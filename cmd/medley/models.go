@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/medley-lora/medley/edge/archive"
 	"github.com/medley-lora/medley/edge/compute"
+	"github.com/medley-lora/medley/gpu/chat"
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/gpu/probe"
 	"github.com/medley-lora/medley/gpu/service"
@@ -96,6 +98,9 @@ func (f baseFlags) relay(a *app, s *state, log *slog.Logger) (relay *service.Rel
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := f.suits(choice.Name); err != nil {
+		return nil, nil, err
+	}
 	a.note("Backend %s.", choice.Reason)
 	supervisor := service.NewSupervisor(service.SupervisorOptions{
 		Command: f.process(choice.Name, f.hostFlags),
@@ -170,7 +175,7 @@ func (r remote) Open(ctx context.Context, q service.OpenRequest) (service.Model,
 // models is compute.Models on evaluators that all have the same bases.
 type models struct {
 	evaluators []evaluator
-	precision  string // as backends are called
+	variant    string // of their numbers; see backendFlag
 	turn       atomic.Int64
 }
 
@@ -211,7 +216,7 @@ func (m *models) Open(ctx context.Context, spec compute.Spec) (compute.Model, er
 	for _, module := range spec.Modules {
 		q.Modules = append(q.Modules, service.Folder{Name: module.Name, Digest: module.Digest})
 	}
-	opened := &openModel{precision: m.precision}
+	opened := &openModel{variant: m.variant}
 	err := m.each(func(e evaluator) (err error) {
 		opened.Model, err = e.Open(ctx, q)
 		return err
@@ -225,16 +230,12 @@ func (m *models) Open(ctx context.Context, spec compute.Spec) (compute.Model, er
 // openModel is a session as the platform sees it.
 type openModel struct {
 	service.Model
-	precision string
+	variant string
 }
 
 // Backend names what the numbers depend on.
 func (m *openModel) Backend() string {
-	name := m.Model.Backend().Name
-	if m.precision != f32 {
-		name += " " + m.precision
-	}
-	return name
+	return strings.TrimSpace(m.Model.Backend().Name + " " + m.variant)
 }
 
 // Tokens counts target tokens.
@@ -247,7 +248,7 @@ func (m *openModel) Tokens(examples []task.Example) ([]int, error) {
 func (m *openModel) Generate(ctx context.Context, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
 	var mu sync.Mutex
 	done := 0
-	answers, err := m.Model.Answer(ctx, inputs, weights, engine.Sampling{}, engine.AnswerListener{Done: func(int) {
+	answers, err := m.Model.Answer(ctx, engine.Texts(inputs), weights, engine.Sampling{}, engine.AnswerListener{Done: func(int, engine.Answer) {
 		mu.Lock()
 		defer mu.Unlock()
 		done++
@@ -260,15 +261,25 @@ func (m *openModel) Generate(ctx context.Context, inputs []string, weights []flo
 	return texts, err
 }
 
-// Answer answers inputs.
-func (m *openModel) Answer(ctx context.Context, inputs []string, weights []float64, s compute.Sampling, l compute.Listener) (warnings []string, err error) {
-	answers, err := m.Model.Answer(ctx, inputs, weights, engine.Sampling{
-		MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, Seed: s.Seed,
-	}, engine.AnswerListener{Text: l.Text, Done: l.Done})
-	for i, answer := range answers {
-		if answer.Warning != "" {
-			warnings = append(warnings, fmt.Sprintf("input %d: %s", i+1, answer.Warning))
+// Answer answers prompts.
+func (m *openModel) Answer(ctx context.Context, prompts []compute.Prompt, weights []float64, s compute.Sampling, l compute.Listener) ([]compute.Answer, error) {
+	asked := make([]engine.Prompt, len(prompts))
+	for i, p := range prompts {
+		asked[i] = engine.Prompt{Text: p.Text, Whole: p.Whole}
+		for _, turn := range p.Messages {
+			asked[i].Messages = append(asked[i].Messages, chat.Message(turn))
 		}
 	}
-	return warnings, err
+	answers, err := m.Model.Answer(ctx, asked, weights, engine.Sampling{
+		MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, Seed: s.Seed, Stop: s.Stop,
+	}, engine.AnswerListener{Text: l.Text, Done: func(i int, a engine.Answer) { l.Done(i, answerFacts(a)) }})
+	all := make([]compute.Answer, len(answers))
+	for i, a := range answers {
+		all[i] = answerFacts(a)
+	}
+	return all, err
+}
+
+func answerFacts(a engine.Answer) compute.Answer {
+	return compute.Answer{Prompt: a.Prompt, Tokens: a.Tokens, Limited: a.Limited, Warning: a.Warning}
 }

@@ -116,7 +116,7 @@ func (c *generateCommand) onServer(a *app, prompts []string) error {
 		return err
 	}
 	seed := int64(c.Seed) //nolint:gosec // the server refuses what it has no room for
-	listener := engine.AnswerListener{Text: func(int, string) {}, Done: func(int) {}}
+	listener := engine.AnswerListener{Text: func(int, string) {}, Done: func(int, engine.Answer) {}}
 	if !c.JSON {
 		listener = stream(a, len(prompts))
 	}
@@ -178,7 +178,7 @@ func (s *server) generate(a *app, q api.GenerationRequest, first int, l engine.A
 		case line.Input < 0 || line.Input >= len(texts):
 			return nil, fault.New(fault.Internal, "--server", "answered an input that there is not")
 		case line.Done:
-			l.Done(first + line.Input)
+			l.Done(first+line.Input, engine.Answer{Text: texts[line.Input]})
 		default:
 			texts[line.Input] += line.Text
 			l.Text(first+line.Input, line.Text)

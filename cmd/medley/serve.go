@@ -32,7 +32,7 @@ type serveCommand struct {
 // Help is what kong prints above the flags.
 func (*serveCommand) Help() string {
 	return "Gateway, worker, evaluator, database and Redis, all on this machine. The first start makes keys and prints a token for " +
-		"everything, good for a day; medley token create makes others."
+		"everything, good for a day; medley token create makes others. The API is described at /docs; OpenAI's clients find theirs at /v1."
 }
 
 // logFlags say what is logged.
@@ -88,7 +88,7 @@ func (c *serveCommand) run(a *app, s *state, listener net.Listener, first bool) 
 	if err := warm(a.ctx); err != nil {
 		return err
 	}
-	models := &models{evaluators: []evaluator{relay}, precision: c.backendFlag.Precision}
+	models := &models{evaluators: []evaluator{relay}, variant: c.variant()}
 	p, err := c.platform(s, models, log)
 	if err != nil {
 		return err

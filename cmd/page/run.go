@@ -109,7 +109,10 @@ func (m *model) listener(onToken js.Value, inputs int) engine.Listener {
 	for i := range texts {
 		texts[i] = m.engine.Tokenizer.NewDecoder()
 	}
-	return engine.Listener{Token: func(input int, id int32) { onToken.Invoke(input, id, texts[input].Next(id)) }}
+	return engine.Listener{Token: func(input int, id int32) bool {
+		onToken.Invoke(input, id, texts[input].Next(id))
+		return true
+	}}
 }
 
 // tokens is model.tokens(examples).

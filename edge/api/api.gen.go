@@ -24,6 +24,39 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ChatCompletionRequestLogprobs.
+const (
+	False ChatCompletionRequestLogprobs = false
+)
+
+// Valid indicates whether the value is a known member of the ChatCompletionRequestLogprobs enum.
+func (e ChatCompletionRequestLogprobs) Valid() bool {
+	switch e {
+	case False:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TextPartType.
+const (
+	TextPartTypeText TextPartType = "text"
+)
+
+// Valid indicates whether the value is a known member of the TextPartType enum.
+func (e TextPartType) Valid() bool {
+	switch e {
+	case TextPartTypeText:
+		return true
+	default:
+		return false
+	}
+}
+
+// AdapterName A module's id or name, or the id of a composition that has an adapter.
+type AdapterName = string
+
 // Base defines model for Base.
 type Base struct {
 	Created Time `json:"created"`
@@ -49,6 +82,164 @@ type BasePage struct {
 type Candidates struct {
 	// Weights One list per candidate.
 	Weights []Weights `json:"weights"`
+}
+
+// ChatAnswer defines model for ChatAnswer.
+type ChatAnswer struct {
+	Content string `json:"content"`
+	Role    string `json:"role"`
+}
+
+// ChatChoice defines model for ChatChoice.
+type ChatChoice struct {
+	// FinishReason length: it could have no more tokens.
+	FinishReason FinishReason `json:"finish_reason"`
+	Index        int          `json:"index"`
+	Message      ChatAnswer   `json:"message"`
+}
+
+// ChatCompletion defines model for ChatCompletion.
+type ChatCompletion struct {
+	Choices []ChatChoice `json:"choices"`
+	Created int64        `json:"created"`
+	ID      string       `json:"id"`
+
+	// Model As it was asked for.
+	Model  string `json:"model"`
+	Object string `json:"object"`
+	Usage  Usage  `json:"usage"`
+}
+
+// ChatCompletionRequest defines model for ChatCompletionRequest.
+type ChatCompletionRequest struct {
+	// FrequencyPenalty 0: there are no penalties.
+	FrequencyPenalty float32 `json:"frequency_penalty,omitempty"`
+
+	// Logprobs There are none.
+	Logprobs ChatCompletionRequestLogprobs `json:"logprobs,omitempty"`
+
+	// Lora Adapters that are added to the model for this request, each times its scale. A field of llama.cpp's server.
+	Lora LoRAs `json:"lora,omitempty"`
+
+	// MaxCompletionTokens The most tokens of an answer; 512 if neither name is given.
+	MaxCompletionTokens int `json:"max_completion_tokens,omitempty"`
+
+	// MaxTokens The older name of max_completion_tokens.
+	MaxTokens int           `json:"max_tokens,omitempty"`
+	Messages  []ChatMessage `json:"messages"`
+
+	// Model A base's name, the id of a composition that has an adapter, or a module's id or name. A module is on the base that it names, or on BASE in BASE:MODULE.
+	Model ModelName `json:"model"`
+
+	// N How many answers to each prompt; with the prompts at most 64 in all.
+	N int `json:"n,omitempty"`
+
+	// PresencePenalty 0: there are no penalties.
+	PresencePenalty float32 `json:"presence_penalty,omitempty"`
+
+	// Seed The same seed gives the same answer; without one it is another each time.
+	Seed *int64 `json:"seed,omitempty"`
+
+	// Stop The answer ends before the first of these.
+	Stop          Stops          `json:"stop,omitempty"`
+	Stream        bool           `json:"stream,omitempty"`
+	StreamOptions *StreamOptions `json:"stream_options,omitempty"`
+
+	// Temperature 0 is greedy; higher is more random.
+	Temperature *float64 `json:"temperature,omitempty"`
+
+	// TopK Draw among so many of the likeliest tokens (0: all). Not OpenAI's.
+	TopK int `json:"top_k,omitempty"`
+
+	// TopP Draw among the likeliest tokens that hold this share of the probability.
+	TopP *float64 `json:"top_p,omitempty"`
+
+	// User Not read.
+	User string `json:"user,omitempty"`
+}
+
+// ChatCompletionRequestLogprobs There are none.
+type ChatCompletionRequestLogprobs bool
+
+// ChatContent A text, or the parts of one.
+type ChatContent = Content
+
+// ChatMessage defines model for ChatMessage.
+type ChatMessage struct {
+	// Content A text, or the parts of one.
+	Content ChatContent `json:"content"`
+
+	// Role developer: as system.
+	Role string `json:"role"`
+}
+
+// Completion defines model for Completion.
+type Completion struct {
+	Choices []CompletionChoice `json:"choices"`
+	Created int64              `json:"created"`
+	ID      string             `json:"id"`
+
+	// Model As it was asked for.
+	Model  string `json:"model"`
+	Object string `json:"object"`
+	Usage  Usage  `json:"usage"`
+}
+
+// CompletionChoice defines model for CompletionChoice.
+type CompletionChoice struct {
+	// FinishReason length: it could have no more tokens.
+	FinishReason FinishReason `json:"finish_reason"`
+
+	// Index Answer k to prompt p is number p·n + k.
+	Index int    `json:"index"`
+	Text  string `json:"text"`
+}
+
+// CompletionRequest defines model for CompletionRequest.
+type CompletionRequest struct {
+	// Echo The prompt comes before the answer.
+	Echo bool `json:"echo,omitempty"`
+
+	// FrequencyPenalty 0: there are no penalties.
+	FrequencyPenalty float32 `json:"frequency_penalty,omitempty"`
+
+	// Lora Adapters that are added to the model for this request, each times its scale. A field of llama.cpp's server.
+	Lora LoRAs `json:"lora,omitempty"`
+
+	// MaxTokens The most tokens of an answer.
+	MaxTokens int `json:"max_tokens,omitempty"`
+
+	// Model A base's name, the id of a composition that has an adapter, or a module's id or name. A module is on the base that it names, or on BASE in BASE:MODULE.
+	Model ModelName `json:"model"`
+
+	// N How many answers to each prompt; with the prompts at most 64 in all.
+	N int `json:"n,omitempty"`
+
+	// PresencePenalty 0: there are no penalties.
+	PresencePenalty float32 `json:"presence_penalty,omitempty"`
+
+	// Prompt A text, or several, which are answered together.
+	Prompt Prompt `json:"prompt"`
+
+	// Seed The same seed gives the same answer; without one it is another each time.
+	Seed *int64 `json:"seed,omitempty"`
+
+	// Stop The answer ends before the first of these.
+	Stop          Stops          `json:"stop,omitempty"`
+	Stream        bool           `json:"stream,omitempty"`
+	StreamOptions *StreamOptions `json:"stream_options,omitempty"`
+
+	// Temperature 0 is greedy; higher is more random.
+	Temperature *float64 `json:"temperature,omitempty"`
+
+	// TopK Draw among so many of the likeliest tokens (0: all). Not OpenAI's.
+	TopK int `json:"top_k,omitempty"`
+
+	// TopP Draw among the likeliest tokens that hold this share of the probability.
+	TopP *float64 `json:"top_p,omitempty"`
+
+	// User Not read.
+	User string `json:"user,omitempty"`
 }
 
 // Composition defines model for Composition.
@@ -200,6 +391,9 @@ type Failure struct {
 	Field  string `json:"field,omitempty"`
 }
 
+// FinishReason length: it could have no more tokens.
+type FinishReason = string
+
 // GenerationLine defines model for GenerationLine.
 type GenerationLine struct {
 	// Done Its answer ends.
@@ -289,8 +483,46 @@ type KeySet struct {
 	Keys []json.RawMessage `json:"keys"`
 }
 
+// LoRA defines model for LoRA.
+type LoRA struct {
+	// ID A module's id or name, or the id of a composition that has an adapter.
+	ID AdapterName `json:"id"`
+
+	// Scale Its weight.
+	Scale float64 `json:"scale"`
+}
+
+// LoRAs Adapters that are added to the model for this request, each times its scale. A field of llama.cpp's server.
+type LoRAs = []LoRA
+
 // Method delta: the sum of the modules' updates. product: LoraHub's own composition.
 type Method = lora.Method
+
+// Model defines model for Model.
+type Model struct {
+	// Base The base of an adapter; of a module what its author names.
+	Base string `json:"base,omitempty"`
+
+	// Created Seconds since 1970.
+	Created int64  `json:"created"`
+	ID      string `json:"id"`
+
+	// Name A module's name, which may stand for its id.
+	Name   string `json:"name,omitempty"`
+	Object string `json:"object"`
+
+	// OwnedBy medley, you, or another (of what is shared).
+	OwnedBy string `json:"owned_by"`
+}
+
+// ModelList defines model for ModelList.
+type ModelList struct {
+	Data   []Model `json:"data"`
+	Object string  `json:"object"`
+}
+
+// ModelName A base's name, the id of a composition that has an adapter, or a module's id or name. A module is on the base that it names, or on BASE in BASE:MODULE.
+type ModelName = string
 
 // Module defines model for Module.
 type Module struct {
@@ -351,6 +583,24 @@ type Number = wire.Number
 // Numbers defines model for Numbers.
 type Numbers = []wire.Number
 
+// OpenAIError defines model for OpenAIError.
+type OpenAIError struct {
+	Error OpenAIProblem `json:"error"`
+}
+
+// OpenAIProblem defines model for OpenAIProblem.
+type OpenAIProblem struct {
+	// Code As a problem's, but for model_not_found and context_length_exceeded.
+	Code    string `json:"code"`
+	Message string `json:"message"`
+
+	// Param The field at fault.
+	Param *string `json:"param"`
+
+	// Type invalid_request_error, authentication_error, permission_error, rate_limit_error or server_error.
+	Type string `json:"type"`
+}
+
 // Plugin defines model for Plugin.
 type Plugin struct {
 	Created Time `json:"created"`
@@ -401,6 +651,9 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
+// Prompt A text, or several, which are answered together.
+type Prompt = Texts
+
 // Readiness defines model for Readiness.
 type Readiness struct {
 	// Checks By part: "ok" or what is wrong.
@@ -437,6 +690,15 @@ type Seed = int64
 // State defines model for State.
 type State = record.State
 
+// Stops The answer ends before the first of these.
+type Stops = Texts
+
+// StreamOptions defines model for StreamOptions.
+type StreamOptions struct {
+	// IncludeUsage A last chunk tells the tokens.
+	IncludeUsage bool `json:"include_usage,omitempty"`
+}
+
 // Suggestion defines model for Suggestion.
 type Suggestion struct {
 	// Loss A number that JSON can hold whatever its value; null is not a number.
@@ -462,6 +724,15 @@ type TTL = int
 
 // Text defines model for Text.
 type Text = string
+
+// TextPart defines model for TextPart.
+type TextPart struct {
+	Text string       `json:"text"`
+	Type TextPartType `json:"type"`
+}
+
+// TextPartType defines model for TextPart.Type.
+type TextPartType string
 
 // Time defines model for Time.
 type Time = time.Time
@@ -489,6 +760,13 @@ type TokenRequest struct {
 
 	// TTL Seconds that it is good for.
 	TTL TTL `json:"ttl,omitempty"`
+}
+
+// Usage defines model for Usage.
+type Usage struct {
+	CompletionTokens int `json:"completion_tokens"`
+	PromptTokens     int `json:"prompt_tokens"`
+	TotalTokens      int `json:"total_tokens"`
 }
 
 // Validation defines model for Validation.
@@ -709,6 +987,12 @@ type GetPluginParams struct {
 	IfNoneMatch IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
+// CreateChatCompletionJSONRequestBody defines body for CreateChatCompletion for application/json ContentType.
+type CreateChatCompletionJSONRequestBody = ChatCompletionRequest
+
+// CreateCompletionJSONRequestBody defines body for CreateCompletion for application/json ContentType.
+type CreateCompletionJSONRequestBody = CompletionRequest
+
 // CreateCompositionJSONRequestBody defines body for CreateComposition for application/json ContentType.
 type CreateCompositionJSONRequestBody = CompositionRequest
 
@@ -839,6 +1123,42 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/bases/{base} (the `GetBase` operationId).
 	GetBase(ctx context.Context, base BaseID, params *GetBaseParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateChatCompletionWithBody Answer a conversation
+	//
+	// As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/chat/completions (the `CreateChatCompletion` operationId).
+	CreateChatCompletionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateChatCompletion Answer a conversation
+	//
+	// As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/chat/completions (the `CreateChatCompletion` operationId).
+	CreateChatCompletion(ctx context.Context, body CreateChatCompletionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateCompletionWithBody Go on with texts
+	//
+	// As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/completions (the `CreateCompletion` operationId).
+	CreateCompletionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateCompletion Go on with texts
+	//
+	// As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/completions (the `CreateCompletion` operationId).
+	CreateCompletion(ctx context.Context, body CreateCompletionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListCompositions List one's compositions, newest first, without their requests and results
 	//
@@ -985,6 +1305,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /v1/keys/{key} (the `RevokeKey` operationId).
 	RevokeKey(ctx context.Context, key KeyID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListModels List what completions may name as their model
+	//
+	// Bases by name, compositions of one's own that have an adapter, and modules, one's own and the shared ones: by their ids, newest first, up to 200 compositions and 1000 modules.
+	//
+	// Corresponds with GET /v1/models (the `ListModels` operationId).
+	ListModels(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetModel Inspect a model
+	//
+	// A slash in the name may be sent as it is.
+	//
+	// Corresponds with GET /v1/models/{model} (the `GetModel` operationId).
+	GetModel(ctx context.Context, model ModelName, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListModules List or search modules
 	//
@@ -1168,6 +1502,82 @@ func (c *Client) ListBases(ctx context.Context, params *ListBasesParams, reqEdit
 // Corresponds with GET /v1/bases/{base} (the `GetBase` operationId).
 func (c *Client) GetBase(ctx context.Context, base BaseID, params *GetBaseParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetBaseRequest(c.Server, base, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateChatCompletionWithBody Answer a conversation
+//
+// As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/chat/completions (the `CreateChatCompletion` operationId).
+func (c *Client) CreateChatCompletionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateChatCompletionRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateChatCompletion Answer a conversation
+//
+// As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/chat/completions (the `CreateChatCompletion` operationId).
+func (c *Client) CreateChatCompletion(ctx context.Context, body CreateChatCompletionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateChatCompletionRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateCompletionWithBody Go on with texts
+//
+// As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/completions (the `CreateCompletion` operationId).
+func (c *Client) CreateCompletionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateCompletionRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateCompletion Go on with texts
+//
+// As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/completions (the `CreateCompletion` operationId).
+func (c *Client) CreateCompletion(ctx context.Context, body CreateCompletionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateCompletionRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1534,6 +1944,40 @@ func (c *Client) CreateKey(ctx context.Context, params *CreateKeyParams, body Cr
 // Corresponds with DELETE /v1/keys/{key} (the `RevokeKey` operationId).
 func (c *Client) RevokeKey(ctx context.Context, key KeyID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRevokeKeyRequest(c.Server, key)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListModels List what completions may name as their model
+//
+// Bases by name, compositions of one's own that have an adapter, and modules, one's own and the shared ones: by their ids, newest first, up to 200 compositions and 1000 modules.
+//
+// Corresponds with GET /v1/models (the `ListModels` operationId).
+func (c *Client) ListModels(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListModelsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetModel Inspect a model
+//
+// A slash in the name may be sent as it is.
+//
+// Corresponds with GET /v1/models/{model} (the `GetModel` operationId).
+func (c *Client) GetModel(ctx context.Context, model ModelName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetModelRequest(c.Server, model)
 	if err != nil {
 		return nil, err
 	}
@@ -2017,6 +2461,86 @@ func NewGetBaseRequest(server string, base BaseID, params *GetBaseParams) (*http
 		req.Header.Set("If-None-Match", headerParam0)
 
 	}
+
+	return req, nil
+}
+
+// NewCreateChatCompletionRequest calls the generic CreateChatCompletion builder with application/json body
+func NewCreateChatCompletionRequest(server string, body CreateChatCompletionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateChatCompletionRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateChatCompletionRequestWithBody constructs an http.Request for the CreateChatCompletion method, with any body, and a specified content type
+func NewCreateChatCompletionRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/chat/completions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewCreateCompletionRequest calls the generic CreateCompletion builder with application/json body
+func NewCreateCompletionRequest(server string, body CreateCompletionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateCompletionRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateCompletionRequestWithBody constructs an http.Request for the CreateCompletion method, with any body, and a specified content type
+func NewCreateCompletionRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/completions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2768,6 +3292,67 @@ func NewRevokeKeyRequest(server string, key KeyID) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListModelsRequest constructs an http.Request for the ListModels method
+func NewListModelsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/models")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetModelRequest constructs an http.Request for the GetModel method
+func NewGetModelRequest(server string, model ModelName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "model", model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/models/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -3533,6 +4118,42 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/bases/{base} (the `GetBase` operationId).
 	GetBaseWithResponse(ctx context.Context, base BaseID, params *GetBaseParams, reqEditors ...RequestEditorFn) (*GetBaseResponse, error)
 
+	// CreateChatCompletionWithBodyWithResponse Answer a conversation
+	//
+	// As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/chat/completions (the `CreateChatCompletion` operationId).
+	CreateChatCompletionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateChatCompletionResponse, error)
+
+	// CreateChatCompletionWithResponse Answer a conversation
+	//
+	// As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/chat/completions (the `CreateChatCompletion` operationId).
+	CreateChatCompletionWithResponse(ctx context.Context, body CreateChatCompletionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateChatCompletionResponse, error)
+
+	// CreateCompletionWithBodyWithResponse Go on with texts
+	//
+	// As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/completions (the `CreateCompletion` operationId).
+	CreateCompletionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateCompletionResponse, error)
+
+	// CreateCompletionWithResponse Go on with texts
+	//
+	// As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/completions (the `CreateCompletion` operationId).
+	CreateCompletionWithResponse(ctx context.Context, body CreateCompletionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateCompletionResponse, error)
+
 	// ListCompositionsWithResponse List one's compositions, newest first, without their requests and results
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -3698,6 +4319,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /v1/keys/{key} (the `RevokeKey` operationId).
 	RevokeKeyWithResponse(ctx context.Context, key KeyID, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error)
+
+	// ListModelsWithResponse List what completions may name as their model
+	//
+	// Bases by name, compositions of one's own that have an adapter, and modules, one's own and the shared ones: by their ids, newest first, up to 200 compositions and 1000 modules.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/models (the `ListModels` operationId).
+	ListModelsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListModelsResponse, error)
+
+	// GetModelWithResponse Inspect a model
+	//
+	// A slash in the name may be sent as it is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/models/{model} (the `GetModel` operationId).
+	GetModelWithResponse(ctx context.Context, model ModelName, reqEditors ...RequestEditorFn) (*GetModelResponse, error)
 
 	// ListModulesWithResponse List or search modules
 	//
@@ -4099,6 +4738,102 @@ func (r GetBaseResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetBaseResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateChatCompletionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ChatCompletion
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *OpenAIError
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateChatCompletionResponse) GetJSON200() *ChatCompletion {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r CreateChatCompletionResponse) GetJSONDefault() *OpenAIError {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateChatCompletionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateChatCompletionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateChatCompletionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateChatCompletionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateCompletionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Completion
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *OpenAIError
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateCompletionResponse) GetJSON200() *Completion {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r CreateCompletionResponse) GetJSONDefault() *OpenAIError {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateCompletionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateCompletionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateCompletionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateCompletionResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4845,6 +5580,102 @@ func (r RevokeKeyResponse) ContentType() string {
 	return ""
 }
 
+type ListModelsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ModelList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *OpenAIError
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListModelsResponse) GetJSON200() *ModelList {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r ListModelsResponse) GetJSONDefault() *OpenAIError {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListModelsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListModelsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListModelsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListModelsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetModelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Model
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *OpenAIError
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetModelResponse) GetJSON200() *Model {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r GetModelResponse) GetJSONDefault() *OpenAIError {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetModelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetModelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetModelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetModelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListModulesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5533,6 +6364,66 @@ func (c *ClientWithResponses) GetBaseWithResponse(ctx context.Context, base Base
 	return ParseGetBaseResponse(rsp)
 }
 
+// CreateChatCompletionWithBodyWithResponse Answer a conversation
+//
+// As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/chat/completions (the `CreateChatCompletion` operationId).
+func (c *ClientWithResponses) CreateChatCompletionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateChatCompletionResponse, error) {
+	rsp, err := c.CreateChatCompletionWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateChatCompletionResponse(rsp)
+}
+
+// CreateChatCompletionWithResponse Answer a conversation
+//
+// As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/chat/completions (the `CreateChatCompletion` operationId).
+func (c *ClientWithResponses) CreateChatCompletionWithResponse(ctx context.Context, body CreateChatCompletionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateChatCompletionResponse, error) {
+	rsp, err := c.CreateChatCompletion(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateChatCompletionResponse(rsp)
+}
+
+// CreateCompletionWithBodyWithResponse Go on with texts
+//
+// As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/completions (the `CreateCompletion` operationId).
+func (c *ClientWithResponses) CreateCompletionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateCompletionResponse, error) {
+	rsp, err := c.CreateCompletionWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateCompletionResponse(rsp)
+}
+
+// CreateCompletionWithResponse Go on with texts
+//
+// As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/completions (the `CreateCompletion` operationId).
+func (c *ClientWithResponses) CreateCompletionWithResponse(ctx context.Context, body CreateCompletionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateCompletionResponse, error) {
+	rsp, err := c.CreateCompletion(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateCompletionResponse(rsp)
+}
+
 // ListCompositionsWithResponse List one's compositions, newest first, without their requests and results
 //
 // Returns a wrapper object for the known response body format(s).
@@ -5829,6 +6720,36 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, key Key
 		return nil, err
 	}
 	return ParseRevokeKeyResponse(rsp)
+}
+
+// ListModelsWithResponse List what completions may name as their model
+//
+// Bases by name, compositions of one's own that have an adapter, and modules, one's own and the shared ones: by their ids, newest first, up to 200 compositions and 1000 modules.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/models (the `ListModels` operationId).
+func (c *ClientWithResponses) ListModelsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListModelsResponse, error) {
+	rsp, err := c.ListModels(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListModelsResponse(rsp)
+}
+
+// GetModelWithResponse Inspect a model
+//
+// A slash in the name may be sent as it is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/models/{model} (the `GetModel` operationId).
+func (c *ClientWithResponses) GetModelWithResponse(ctx context.Context, model ModelName, reqEditors ...RequestEditorFn) (*GetModelResponse, error) {
+	rsp, err := c.GetModel(ctx, model, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetModelResponse(rsp)
 }
 
 // ListModulesWithResponse List or search modules
@@ -6236,6 +7157,78 @@ func ParseGetBaseResponse(rsp *http.Response) (*GetBaseResponse, error) {
 			return nil, err
 		}
 		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateChatCompletionResponse parses an HTTP response from a CreateChatCompletionWithResponse call
+func ParseCreateChatCompletionResponse(rsp *http.Response) (*CreateChatCompletionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateChatCompletionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ChatCompletion
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest OpenAIError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/event-stream) unsupported
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateCompletionResponse parses an HTTP response from a CreateCompletionWithResponse call
+func ParseCreateCompletionResponse(rsp *http.Response) (*CreateCompletionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateCompletionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Completion
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest OpenAIError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/event-stream) unsupported
 
 	}
 
@@ -6772,6 +7765,72 @@ func ParseRevokeKeyResponse(rsp *http.Response) (*RevokeKeyResponse, error) {
 	return response, nil
 }
 
+// ParseListModelsResponse parses an HTTP response from a ListModelsWithResponse call
+func ParseListModelsResponse(rsp *http.Response) (*ListModelsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListModelsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ModelList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest OpenAIError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetModelResponse parses an HTTP response from a GetModelWithResponse call
+func ParseGetModelResponse(rsp *http.Response) (*GetModelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetModelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Model
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest OpenAIError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListModulesResponse parses an HTTP response from a ListModulesWithResponse call
 func ParseListModulesResponse(rsp *http.Response) (*ListModulesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7243,6 +8302,12 @@ type ServerInterface interface {
 	// GetBase Inspect a base model
 	// (GET /v1/bases/{base})
 	GetBase(ctx echo.Context, base BaseID, params GetBaseParams) error
+	// CreateChatCompletion Answer a conversation
+	// (POST /v1/chat/completions)
+	CreateChatCompletion(ctx echo.Context) error
+	// CreateCompletion Go on with texts
+	// (POST /v1/completions)
+	CreateCompletion(ctx echo.Context) error
 	// ListCompositions List one's compositions, newest first, without their requests and results
 	// (GET /v1/compositions)
 	ListCompositions(ctx echo.Context, params ListCompositionsParams) error
@@ -7291,6 +8356,12 @@ type ServerInterface interface {
 	// RevokeKey Revoke an API key and the tokens made of it
 	// (DELETE /v1/keys/{key})
 	RevokeKey(ctx echo.Context, key KeyID) error
+	// ListModels List what completions may name as their model
+	// (GET /v1/models)
+	ListModels(ctx echo.Context) error
+	// GetModel Inspect a model
+	// (GET /v1/models/{model})
+	GetModel(ctx echo.Context, model ModelName) error
 	// ListModules List or search modules
 	// (GET /v1/modules)
 	ListModules(ctx echo.Context, params ListModulesParams) error
@@ -7448,6 +8519,24 @@ func (w *ServerInterfaceWrapper) GetBase(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetBase(ctx, base, params)
+	return err
+}
+
+// CreateChatCompletion converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateChatCompletion(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateChatCompletion(ctx)
+	return err
+}
+
+// CreateCompletion converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateCompletion(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateCompletion(ctx)
 	return err
 }
 
@@ -7858,6 +8947,31 @@ func (w *ServerInterfaceWrapper) RevokeKey(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.RevokeKey(ctx, key)
+	return err
+}
+
+// ListModels converts echo context to params.
+func (w *ServerInterfaceWrapper) ListModels(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListModels(ctx)
+	return err
+}
+
+// GetModel converts echo context to params.
+func (w *ServerInterfaceWrapper) GetModel(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "model" -------------
+	var model ModelName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "model", ctx.Param("model"), &model, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter model: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetModel(ctx, model)
 	return err
 }
 
@@ -8307,6 +9421,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/evaluations/:evaluation/scores", wrapper.ScoreCandidates, options.OperationMiddlewares["scoreCandidates"]...)
 	router.POST(options.BaseURL+"/v1/evaluations/:evaluation/suggestions", wrapper.SuggestModules, options.OperationMiddlewares["suggestModules"]...)
 	router.POST(options.BaseURL+"/v1/generations", wrapper.Generate, options.OperationMiddlewares["generate"]...)
+	router.GET(options.BaseURL+"/v1/models", wrapper.ListModels, options.OperationMiddlewares["listModels"]...)
+	router.GET(options.BaseURL+"/v1/models/:model", wrapper.GetModel, options.OperationMiddlewares["getModel"]...)
+	router.POST(options.BaseURL+"/v1/completions", wrapper.CreateCompletion, options.OperationMiddlewares["createCompletion"]...)
+	router.POST(options.BaseURL+"/v1/chat/completions", wrapper.CreateChatCompletion, options.OperationMiddlewares["createChatCompletion"]...)
 	router.GET(options.BaseURL+"/v1/plugins", wrapper.ListPlugins, options.OperationMiddlewares["listPlugins"]...)
 	router.POST(options.BaseURL+"/v1/plugins", wrapper.UploadPlugin, options.OperationMiddlewares["uploadPlugin"]...)
 	router.POST(options.BaseURL+"/v1/plugins/validate", wrapper.ValidatePlugin, options.OperationMiddlewares["validatePlugin"]...)
@@ -8333,6 +9451,8 @@ type ArchiveApplicationZipResponse struct {
 
 type NotModifiedResponse struct {
 }
+
+type OpenAIErrorJSONResponse OpenAIError
 
 type ProblemApplicationProblemPlusJSONResponse Problem
 
@@ -8587,6 +9707,170 @@ func (response GetBasedefaultApplicationProblemPlusJSONResponse) VisitGetBaseRes
 		return err
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateChatCompletionRequestObject struct {
+	Body *CreateChatCompletionJSONRequestBody
+}
+
+type CreateChatCompletionResponseObject interface {
+	VisitCreateChatCompletionResponse(w http.ResponseWriter) error
+}
+
+type CreateChatCompletion200JSONResponse ChatCompletion
+
+func (response CreateChatCompletion200JSONResponse) VisitCreateChatCompletionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateChatCompletion200TextEventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response CreateChatCompletion200TextEventStreamResponse) VisitCreateChatCompletionResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type CreateChatCompletiondefaultJSONResponse struct {
+	Body       OpenAIError
+	StatusCode int
+}
+
+func (response CreateChatCompletiondefaultJSONResponse) VisitCreateChatCompletionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateCompletionRequestObject struct {
+	Body *CreateCompletionJSONRequestBody
+}
+
+type CreateCompletionResponseObject interface {
+	VisitCreateCompletionResponse(w http.ResponseWriter) error
+}
+
+type CreateCompletion200JSONResponse Completion
+
+func (response CreateCompletion200JSONResponse) VisitCreateCompletionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateCompletion200TextEventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response CreateCompletion200TextEventStreamResponse) VisitCreateCompletionResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type CreateCompletiondefaultJSONResponse struct {
+	Body       OpenAIError
+	StatusCode int
+}
+
+func (response CreateCompletiondefaultJSONResponse) VisitCreateCompletionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -9324,6 +10608,83 @@ func (response RevokeKeydefaultApplicationProblemPlusJSONResponse) VisitRevokeKe
 	return err
 }
 
+type ListModelsRequestObject struct {
+}
+
+type ListModelsResponseObject interface {
+	VisitListModelsResponse(w http.ResponseWriter) error
+}
+
+type ListModels200JSONResponse ModelList
+
+func (response ListModels200JSONResponse) VisitListModelsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListModelsdefaultJSONResponse struct {
+	Body       OpenAIError
+	StatusCode int
+}
+
+func (response ListModelsdefaultJSONResponse) VisitListModelsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetModelRequestObject struct {
+	Model ModelName `json:"model"`
+}
+
+type GetModelResponseObject interface {
+	VisitGetModelResponse(w http.ResponseWriter) error
+}
+
+type GetModel200JSONResponse Model
+
+func (response GetModel200JSONResponse) VisitGetModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetModeldefaultJSONResponse struct {
+	Body       OpenAIError
+	StatusCode int
+}
+
+func (response GetModeldefaultJSONResponse) VisitGetModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListModulesRequestObject struct {
 	Params ListModulesParams
 }
@@ -9893,6 +11254,12 @@ type StrictServerInterface interface {
 	// GetBase Inspect a base model
 	// (GET /v1/bases/{base})
 	GetBase(ctx context.Context, request GetBaseRequestObject) (GetBaseResponseObject, error)
+	// CreateChatCompletion Answer a conversation
+	// (POST /v1/chat/completions)
+	CreateChatCompletion(ctx context.Context, request CreateChatCompletionRequestObject) (CreateChatCompletionResponseObject, error)
+	// CreateCompletion Go on with texts
+	// (POST /v1/completions)
+	CreateCompletion(ctx context.Context, request CreateCompletionRequestObject) (CreateCompletionResponseObject, error)
 	// ListCompositions List one's compositions, newest first, without their requests and results
 	// (GET /v1/compositions)
 	ListCompositions(ctx context.Context, request ListCompositionsRequestObject) (ListCompositionsResponseObject, error)
@@ -9941,6 +11308,12 @@ type StrictServerInterface interface {
 	// RevokeKey Revoke an API key and the tokens made of it
 	// (DELETE /v1/keys/{key})
 	RevokeKey(ctx context.Context, request RevokeKeyRequestObject) (RevokeKeyResponseObject, error)
+	// ListModels List what completions may name as their model
+	// (GET /v1/models)
+	ListModels(ctx context.Context, request ListModelsRequestObject) (ListModelsResponseObject, error)
+	// GetModel Inspect a model
+	// (GET /v1/models/{model})
+	GetModel(ctx context.Context, request GetModelRequestObject) (GetModelResponseObject, error)
 	// ListModules List or search modules
 	// (GET /v1/modules)
 	ListModules(ctx context.Context, request ListModulesRequestObject) (ListModulesResponseObject, error)
@@ -10131,6 +11504,98 @@ func (sh *strictHandler) GetBase(ctx echo.Context, base BaseID, params GetBasePa
 		return err
 	} else if validResponse, ok := response.(GetBaseResponseObject); ok {
 		return validResponse.VisitGetBaseResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateChatCompletion operation middleware
+func (sh *strictHandler) CreateChatCompletion(ctx echo.Context) error {
+	var request CreateChatCompletionRequestObject
+
+	var body CreateChatCompletionJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateChatCompletion(ctx.Request().Context(), request.(CreateChatCompletionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateChatCompletion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateChatCompletionResponseObject); ok {
+		return validResponse.VisitCreateChatCompletionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateCompletion operation middleware
+func (sh *strictHandler) CreateCompletion(ctx echo.Context) error {
+	var request CreateCompletionRequestObject
+
+	var body CreateCompletionJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateCompletion(ctx.Request().Context(), request.(CreateCompletionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateCompletion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateCompletionResponseObject); ok {
+		return validResponse.VisitCreateCompletionResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -10671,6 +12136,54 @@ func (sh *strictHandler) RevokeKey(ctx echo.Context, key KeyID) error {
 		return err
 	} else if validResponse, ok := response.(RevokeKeyResponseObject); ok {
 		return validResponse.VisitRevokeKeyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListModels operation middleware
+func (sh *strictHandler) ListModels(ctx echo.Context) error {
+	var request ListModelsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListModels(ctx.Request().Context(), request.(ListModelsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListModels")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListModelsResponseObject); ok {
+		return validResponse.VisitListModelsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetModel operation middleware
+func (sh *strictHandler) GetModel(ctx echo.Context, model ModelName) error {
+	var request GetModelRequestObject
+
+	request.Model = model
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetModel(ctx.Request().Context(), request.(GetModelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetModel")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetModelResponseObject); ok {
+		return validResponse.VisitGetModelResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -48,10 +48,20 @@ type Model interface {
 	Backend() string
 	// Count tells what the tokenizer makes of examples.
 	Count(ctx context.Context, examples []task.Example) (task.Counts, error)
-	// Answer answers each input under one weight vector; listener hears of each text and end once, in the order of an answer. The warnings
-	// say which inputs were cut.
-	Answer(ctx context.Context, inputs []string, weights []float64, sampling Sampling, listener Listener) (warnings []string, err error)
+	// Answer answers each prompt under one weight vector; listener hears of each text and end once, in the order of an answer. Errors about
+	// what is asked are about "prompt", "messages" (fault.TooLarge where it is too long) or the sampling.
+	Answer(ctx context.Context, prompts []Prompt, weights []float64, sampling Sampling, listener Listener) ([]Answer, error)
 	Close() error
+}
+
+// Message is one turn of a conversation.
+type Message struct{ Role, Content string }
+
+// Prompt is what is to be answered: a text, or a conversation in the base's chat template.
+type Prompt struct {
+	Text     string
+	Messages []Message // if there are any, Text is not read; what is too long is refused
+	Whole    bool      // Text as it is: refused and not cut where it is too long, and the answer with the space that it begins with
 }
 
 // Sampling says how answers are drawn.
@@ -61,12 +71,21 @@ type Sampling struct {
 	TopK        int     // 0 is the whole vocabulary
 	TopP        float64 // in (0, 1]
 	Seed        uint64
+	Stop        []string // an answer ends before the first of them; 16 at most
+}
+
+// Answer is what there is to know of an answer beside its text.
+type Answer struct {
+	Prompt  int    // tokens of the prompt
+	Tokens  int    // of the answer, end token not counted
+	Limited bool   // it ended because it could have no more tokens
+	Warning string // says that the prompt was cut
 }
 
 // Listener hears of answers as they come.
 type Listener struct {
 	Text func(input int, text string) // what the answer goes on with
-	Done func(input int)
+	Done func(input int, answer Answer)
 }
 
 // OptimizerSpec names an optimizer.

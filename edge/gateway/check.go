@@ -134,7 +134,7 @@ func (g *gateway) checkJSONBody(r *http.Request, op *Operation, schema *openapi3
 	if _, err := body.ReadFrom(r.Body); err != nil {
 		return err
 	}
-	data, err := g.checkJSON(r.Context(), schema, body.Bytes())
+	data, err := g.checkJSON(r.Context(), op, schema, body.Bytes())
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (g *gateway) checkJSONBody(r *http.Request, op *Operation, schema *openapi3
 
 // checkJSON returns data with the defaults of the schema. Few large bodies are taken apart at once, because their trees are ten times
 // their size.
-func (g *gateway) checkJSON(ctx context.Context, schema *openapi3.Schema, data []byte) ([]byte, error) {
+func (g *gateway) checkJSON(ctx context.Context, op *Operation, schema *openapi3.Schema, data []byte) ([]byte, error) {
 	if len(data) > defaultMaxBytes {
 		select {
 		case g.large <- struct{}{}:
@@ -158,12 +158,12 @@ func (g *gateway) checkJSON(ctx context.Context, schema *openapi3.Schema, data [
 	if err := json.Unmarshal(data, &tree); err != nil {
 		return nil, notJSON(err)
 	}
+	filled := op.openAI && withoutNulls(tree)
 	if place, found := findNull(tree); found {
 		return nil, fault.New(fault.Invalid, orBody(place), "is null, which nothing here can be")
 	}
-	filled := false
 	if err := schema.VisitJSON(tree, openapi3.VisitAsRequest(), openapi3.EnableFormatValidation(), openapi3.DefaultsSet(func() { filled = true })); err != nil {
-		return nil, bodyFault(err)
+		return nil, bodyFault(op, err)
 	}
 	if !filled {
 		return data, nil
@@ -203,7 +203,7 @@ func findNull(tree any) (place string, found bool) {
 }
 
 // bodyFault tells where a body is not as the specification has it.
-func bodyFault(err error) error {
+func bodyFault(op *Operation, err error) error {
 	schema, ok := errors.AsType[*openapi3.SchemaError](err)
 	if !ok {
 		return fault.Wrap(err, fault.Invalid, "body", "is not as the specification has it")
@@ -212,7 +212,13 @@ func bodyFault(err error) error {
 	if name, ok := strings.CutSuffix(reason, " is unsupported"); ok { // `property "x"`, at the place of its object
 		if name, err := strconv.Unquote(strings.TrimPrefix(name, "property ")); err == nil {
 			place, reason = append(place, name), "is unknown"
+			if op.openAI {
+				reason = "is not supported here"
+			}
 		}
+	}
+	if schema.SchemaField == "oneOf" {
+		reason = "is not what is expected: " + schema.Schema.Description
 	}
 	return fault.Wrap(errors.New(schema.Reason), fault.Invalid, orBody(strings.Join(place, "/")), "%s", shorten(reason))
 }

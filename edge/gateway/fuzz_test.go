@@ -47,7 +47,8 @@ func knock(e *echo.Echo, method, path, body string, headers ...string) answer {
 // sound fails the test unless an answer is a success or a refusal that says why.
 func sound(t *testing.T, a answer) {
 	t.Helper()
-	if a.status >= 500 || a.status >= 400 && (a.field("code") == "" || a.header.Get("Content-Type") != "application/problem+json") || a.status == 400 && a.field("detail") == "" {
+	media := a.header.Get("Content-Type")
+	if a.status >= 500 || a.status >= 400 && (a.field("code") == "" || media != "application/problem+json" && media != "application/json") || a.status == 400 && a.field("detail") == "" {
 		t.Errorf("status %d: %.500s", a.status, a.body)
 	}
 }
@@ -79,12 +80,12 @@ func FuzzLastEventID(f *testing.F) {
 }
 
 func FuzzBody(f *testing.F) {
-	for _, seed := range []string{compositionText, composition("budget", "1e1"), composition("optimizer_options", `{"a":"b"}`), `{"weights":[[0.5]]}`, "[[", `{"a":null}`, `{"":{"":[null]}}`} {
+	for _, seed := range []string{compositionText, composition("budget", "1e1"), composition("optimizer_options", `{"a":"b"}`), `{"weights":[[0.5]]}`, "[[", `{"a":null}`, `{"":{"":[null]}}`, completionText, chatText, `{"model":"m","prompt":["a"],"stop":null}`} {
 		f.Add([]byte(seed))
 	}
 	e, m, _ := door(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, path := range []string{"/v1/compositions", "/v1/evaluations", "/v1/keys", "/v1/tokens", "/v1/generations"} {
+		for _, path := range []string{"/v1/compositions", "/v1/evaluations", "/v1/keys", "/v1/tokens", "/v1/generations", "/v1/completions", "/v1/chat/completions"} {
 			m.lines = []json.RawMessage{[]byte(`{"input":0,"end":true}`)}
 			a := knock(e, "POST", path, string(body), "Content-Type", "application/json")
 			sound(t, a)

@@ -29,6 +29,7 @@ type Options struct {
 	Compositions Compositions
 	Evaluations  Evaluations
 	Generations  Generations
+	Completions  Completions
 	Plugins      Plugins
 	Tokens       Tokens
 	Health       Health
@@ -83,6 +84,7 @@ func New(o Options) (*echo.Echo, error) {
 	e.IPExtractor = echo.ExtractIPDirect() // headers that name another address can be made up
 	e.HTTPErrorHandler = g.refuse
 	e.JSONSerializer = serializer{}
+	e.Pre(modelNames)
 	e.Use(identify, secure, know(operations), g.answer, g.pace, concreteFirst(operations))
 	if len(o.Origins) > 0 {
 		e.Use(allowOrigins(o.Origins))

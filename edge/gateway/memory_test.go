@@ -37,10 +37,11 @@ type memory struct {
 	events       map[string][]gateway.Event
 	changed      chan struct{} // closed and made anew when there are more events
 	once         map[string]string
-	broken       error             // what Ready says of the database
-	refuse       error             // what every service that can be asked about a composition says
-	lines        []json.RawMessage // what Generate writes
-	generated    error             // how Generate ends
+	broken       error              // what Ready says of the database
+	refuse       error              // what every service that can be asked about a composition says
+	lines        []json.RawMessage  // what Generate writes
+	generated    error              // how Generate and Complete end
+	asked        gateway.Completion // what Complete was last asked
 }
 
 func newMemory() *memory {

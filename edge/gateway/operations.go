@@ -27,6 +27,7 @@ type Operation struct {
 	bodies     map[string]*openapi3.Schema // by media type; nil if there is no body
 	etag       bool                        // whether an answer has one
 	unlimited  bool                        // probes are not counted
+	openAI     bool                        // its clients are OpenAI's
 }
 
 // defaultMaxBytes bounds bodies for which the specification says nothing else.
@@ -75,6 +76,7 @@ func newOperation(method, path string, item *openapi3.PathItem, o *openapi3.Oper
 		parameters: slices.Concat(item.Parameters, o.Parameters),
 		etag:       o.Responses.Value("304") != nil,
 		unlimited:  slices.Contains(o.Tags, "operation"),
+		openAI:     slices.Contains(o.Tags, openAITag),
 	}
 	if o.Security == nil {
 		return op, fmt.Errorf("names no security")

@@ -137,7 +137,12 @@ func (g *gateway) writeProblem(c echo.Context, p api.Problem, err error) {
 	if wait, ok := errors.AsType[*waitError](err); ok {
 		h.Set("Retry-After", strconv.FormatInt(max(1, seconds(wait.after)), 10))
 	}
-	if err := c.JSON(p.Status, p); err != nil {
+	status, body := p.Status, any(p)
+	if op := operationOf(c); op != nil && op.openAI {
+		h.Set(echo.HeaderContentType, jsonType)
+		status, body = openAIError(p)
+	}
+	if err := c.JSON(status, body); err != nil {
 		g.Log.InfoContext(c.Request().Context(), "problem not sent", "request", p.RequestID, "cause", err)
 	}
 }

@@ -52,7 +52,7 @@ func newServer(t *testing.T, change func(*gateway.Options)) *server {
 
 func optionsOf(m *memory) gateway.Options {
 	return gateway.Options{
-		Bases: m, Modules: m, Compositions: m, Evaluations: m, Generations: m, Plugins: m, Tokens: m, Health: m, Metrics: m, Auth: m,
+		Bases: m, Modules: m, Compositions: m, Evaluations: m, Generations: m, Completions: m, Plugins: m, Tokens: m, Health: m, Metrics: m, Auth: m,
 	}
 }
 
@@ -63,11 +63,14 @@ type answer struct {
 	body   string
 }
 
-// field is the value of a field of a JSON answer, "" if it has none.
+// field is the value of a field of a JSON answer, "" if it has none. An error for OpenAI's clients has those of a problem.
 func (a answer) field(name string) string {
 	var fields map[string]any
 	if json.Unmarshal([]byte(a.body), &fields) != nil {
 		return ""
+	}
+	if inner, ok := fields["error"].(map[string]any); ok {
+		fields = map[string]any{"code": inner["code"], "detail": inner["message"], "field": inner["param"]}
 	}
 	value, _ := fields[name].(string)
 	return value
@@ -120,6 +123,9 @@ var parameter = regexp.MustCompile(`\\\{[^}]*\\\}`)
 // operation finds what the specification says about a request, nil if nothing.
 func (s *server) operation(method, path string) *openapi3.Operation {
 	path, _, _ = strings.Cut(path, "?")
+	if name, ok := strings.CutPrefix(path, "/v1/models/"); ok {
+		path = "/v1/models/" + strings.ReplaceAll(name, "/", "%2F")
+	}
 	for _, template := range s.spec.Paths.InMatchingOrder() {
 		pattern := parameter.ReplaceAllString(regexp.QuoteMeta(template), "[^/]+")
 		if regexp.MustCompile("^" + pattern + "$").MatchString(path) {
@@ -136,11 +142,10 @@ func (s *server) hold(method, path string, a answer) {
 		s.t.Errorf("%s %s: headers %v", method, path, a.header)
 	}
 	media, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
-	problem := s.spec.Components.Responses["Problem"].Value
-	documented := problem
+	documented := s.spec.Components.Responses["Problem"].Value
 	if op := s.operation(method, path); op != nil {
 		if documented = responseOf(op, a.status); documented == nil {
-			documented = problem
+			documented = op.Responses.Default().Value
 		}
 	} else if a.status < 400 {
 		return // the page and the specification itself

@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/medley-lora/medley/edge/api"
+	"github.com/medley-lora/medley/edge/compute"
 	"github.com/medley-lora/medley/edge/record"
 	"github.com/medley-lora/medley/shared/search"
 )
@@ -107,6 +108,39 @@ type Evaluations interface {
 type Generations interface {
 	// Generate calls write with each line as it comes, the last one having End, and stops at write's first error.
 	Generate(ctx context.Context, owner string, request api.GenerationRequest, write func(api.GenerationLine) error) error
+}
+
+// Model is what a completion can name: a base, or an adapter on a base.
+type Model struct {
+	ID      string
+	Created time.Time
+	Owner   string // for people: a principal's id is nobody else's business
+	Name    string // another name of it, "" for none
+	Base    string // of an adapter
+}
+
+// Weighed is an adapter by its id or name, and its weight.
+type Weighed struct {
+	ID    string
+	Scale float64
+}
+
+// Completion is what OpenAI's clients ask for.
+type Completion struct {
+	Model    string
+	LoRA     []Weighed // on top of what the model has
+	Prompts  []compute.Prompt
+	N        int // answers to each prompt
+	Sampling compute.Sampling
+}
+
+// Completions answers OpenAI's clients.
+type Completions interface {
+	ListModels(ctx context.Context, owner string) ([]Model, error)
+	Model(ctx context.Context, owner, name string) (Model, error)
+	// Complete answers each prompt N times: answer k to prompt p is number p·N + k. The listener hears of each text and end as they come. Errors
+	// are about "model", "lora", "prompt" and "messages".
+	Complete(ctx context.Context, owner string, asked Completion, l compute.Listener) ([]compute.Answer, error)
 }
 
 // NewPlugin is what is said of a plugin when it is uploaded.

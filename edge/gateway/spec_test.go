@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -60,6 +61,10 @@ func TestRequestsAreBounded(t *testing.T) {
 		s := ref.Value
 		checked++
 		switch {
+		case len(s.OneOf) > 0:
+			for i, one := range s.OneOf {
+				check(fmt.Sprintf("%s/oneOf/%d", place, i), one)
+			}
 		case s.Type == nil || len(s.Type.Slice()) != 1:
 			t.Errorf("%s is not of one type", place)
 		case s.Type.Is("string"):

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/medley-lora/medley/edge/api"
@@ -26,15 +27,25 @@ func (p *Platform) Generate(ctx context.Context, owner string, r api.GenerationR
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w := &lineWriter{write: write, broken: cancel}
-	warnings, err := model.Answer(ctx, r.Inputs, r.Weights, sampling, compute.Listener{
+	prompts := make([]compute.Prompt, len(r.Inputs))
+	for i, text := range r.Inputs {
+		prompts[i].Text = text
+	}
+	answers, err := model.Answer(ctx, prompts, r.Weights, sampling, compute.Listener{
 		Text: func(input int, text string) { w.send(api.GenerationLine{Input: input, Text: text}) },
-		Done: func(input int) { w.send(api.GenerationLine{Input: input, Done: true}) },
+		Done: func(input int, _ compute.Answer) { w.send(api.GenerationLine{Input: input, Done: true}) },
 	})
 	if w.err != nil {
 		return w.err
 	}
 	if err != nil {
 		return err
+	}
+	var warnings []string
+	for i, a := range answers {
+		if a.Warning != "" {
+			warnings = append(warnings, fmt.Sprintf("input %d: %s", i+1, a.Warning))
+		}
 	}
 	return write(api.GenerationLine{End: true, Warnings: warnings})
 }

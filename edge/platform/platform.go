@@ -133,7 +133,7 @@ func (p *Platform) Close() {
 // Gateway is what a gateway in front of this platform is made of.
 func (p *Platform) Gateway() gateway.Options {
 	return gateway.Options{
-		Bases: p, Modules: p, Compositions: p, Evaluations: p, Generations: p, Plugins: p, Tokens: p, Health: p, Metrics: p, Auth: p, Limits: p,
+		Bases: p, Modules: p, Compositions: p, Evaluations: p, Generations: p, Completions: p, Plugins: p, Tokens: p, Health: p, Metrics: p, Auth: p, Limits: p,
 		Observe: p.metrics.observe, Log: p.Log,
 	}
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"strings"
 
 	"github.com/medley-lora/medley/edge/record"
@@ -47,6 +49,17 @@ func (s *Store) CreateModule(ctx context.Context, m record.Module, once Once) (r
 // Module reads a module of principal's, or one that others share.
 func (s *Store) Module(ctx context.Context, principal, id string) (record.Module, error) {
 	return modules.get(s.read(ctx), id, visible, principal)
+}
+
+// ModuleNamed reads the module that principal means by a name: of several their own newest, or else the oldest that others share, so that nobody
+// can take a name over.
+func (s *Store) ModuleNamed(ctx context.Context, principal, name string) (record.Module, error) {
+	mine, err := one(s.read(ctx), modules.scan, "SELECT "+modules.columns+" FROM modules WHERE name = $1 AND owner = $2 ORDER BY created DESC, id DESC LIMIT 1", name, principal)
+	if err == nil || !errors.Is(err, sql.ErrNoRows) {
+		return mine, failure(ctx, err)
+	}
+	shared, err := one(s.read(ctx), modules.scan, "SELECT "+modules.columns+" FROM modules WHERE name = $1 AND visibility = 'shared' ORDER BY created, id LIMIT 1", name)
+	return shared, found(ctx, modules.kind, err)
 }
 
 // Modules lists the modules that principal may read. With a search text it lists those whose name, task or base contains it, whatever

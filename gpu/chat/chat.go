@@ -1,5 +1,5 @@
-// Package chat reads the chat templates of models: what stands before and after a user's message in the text that a model was tuned on.
-// Templates are Jinja, as Transformers has them (utils/chat_template_utils.py).
+// Package chat reads the chat templates of models: what makes of a conversation the text that a model was tuned on, and what stands before
+// and after a single message in it. Templates are Jinja, as Transformers has them (utils/chat_template_utils.py).
 package chat
 
 import (
@@ -8,6 +8,24 @@ import (
 
 	"github.com/medley-lora/medley/shared/fault"
 )
+
+// Message is one turn of a conversation.
+type Message struct {
+	Role    string `json:"role"` // as templates call them: system, user, assistant
+	Content string `json:"content"`
+}
+
+// Template is a chat template and the texts of the tokens that begin and end a text, empty for none.
+type Template struct{ Text, BOS, EOS string }
+
+// Render is the text of a conversation up to where the model's answer begins. The errors are fault.Invalid about "messages" where the
+// template refuses them, and about "chat_template". It is safe for concurrent use.
+func (t Template) Render(messages []Message) (string, error) {
+	if len(t.Text) > maxTemplate {
+		return "", tooLong(t.Text)
+	}
+	return patiently(func() (string, error) { return render(t, messages) })
+}
 
 // Frame is what a template puts around one message of a user, before the model's answer.
 type Frame struct {
@@ -36,34 +54,43 @@ const field = "chat_template"
 // that takes long. bos and eos are the texts of the tokens that begin and end a text, empty for none.
 func NewFrame(template, bos, eos string) (*Frame, error) {
 	if len(template) > maxTemplate {
-		return nil, fault.New(fault.TooLarge, field, "has %d bytes; the limit is %d", len(template), maxTemplate)
+		return nil, tooLong(template)
 	}
+	return patiently(func() (*Frame, error) { return frame(Template{template, bos, eos}) })
+}
+
+func tooLong(template string) error {
+	return fault.New(fault.TooLarge, field, "has %d bytes; the limit is %d", len(template), maxTemplate)
+}
+
+// patiently waits for what runs a template, but not for ever.
+func patiently[T any](run func() (T, error)) (none T, err error) {
 	type answer struct {
-		frame *Frame
+		value T
 		err   error
 	}
 	done := make(chan answer, 1)
 	go func() {
 		defer func() {
 			if r := recover(); r != nil { // the library's, on a template that it does not expect
-				done <- answer{nil, fault.New(fault.Invalid, field, "cannot be run: %v", r)}
+				done <- answer{none, fault.New(fault.Invalid, field, "cannot be run: %v", r)}
 			}
 		}()
-		f, err := frame(template, bos, eos)
-		done <- answer{f, err}
+		v, err := run()
+		done <- answer{v, err}
 	}()
 	select {
 	case a := <-done:
-		return a.frame, a.err
+		return a.value, a.err
 	case <-time.After(patience):
-		return nil, fault.New(fault.TooLarge, field, "runs for more than %v", patience)
+		return none, fault.New(fault.TooLarge, field, "runs for more than %v", patience)
 	}
 }
 
-func frame(template, bos, eos string) (*Frame, error) {
+func frame(t Template) (*Frame, error) {
 	var f Frame
 	for i, message := range []string{probe, " \n" + probe + "\n ", strings.Repeat("<"+probe+"> & 'ü' ", 100) + "."} {
-		text, err := render(template, bos, eos, message)
+		text, err := render(t, []Message{{"user", message}})
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/medley-lora/medley/shared/fault"
@@ -57,4 +58,48 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %q (%v), want %q with %q", c.name, fault.CodeOf(err), err, c.code, c.want)
 		}
 	}
+}
+
+// TestConversations: many at once, each with all its turns.
+func TestConversations(t *testing.T) {
+	template := Template{Text: "{{ bos_token }}{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('No tools: ' + m.content) }}{% endif %}" +
+		"<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}", BOS: "<s>", EOS: "</s>"}
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			text := strings.Repeat("a", i)
+			got, err := template.Render([]Message{{"system", "{{ 1 }}"}, {"user", text}, {"assistant", "b"}, {"user", "<&>"}})
+			if want := "<s><system>{{ 1 }}</s><user>" + text + "</s><assistant>b</s><user><&></s><assistant>"; err != nil || got != want {
+				t.Errorf("%q, %v, want %q", got, err, want)
+			}
+		})
+	}
+	all.Wait()
+	for name, c := range map[string]struct {
+		template Template
+		role     string
+		want     string
+	}{
+		"the template's words": {template, "tool", "messages: are refused by the base's chat template: No tools: x"},
+		"no template":          {Template{Text: "{% broken"}, "user", "chat_template: "},
+		"a panic":              {Template{Text: "{{ messages[7].content.x.y }}"}, "user", "chat_template: "},
+		"too long":             {Template{Text: strings.Repeat("x", maxTemplate+1)}, "user", "chat_template: "},
+	} {
+		if _, err := c.template.Render([]Message{{c.role, "x"}}); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// FuzzConversation: whatever is said, it comes out as it is or not at all, and soon.
+func FuzzConversation(f *testing.F) {
+	f.Add("user", "{{ raise_exception('x') }}")
+	f.Add("system", "{% for x in y %}\x00\xff")
+	template := Template{Text: "{% for m in messages %}{{ '[' + m.role + ']' + m.content }}{% endfor %}"}
+	f.Fuzz(func(t *testing.T, role, content string) {
+		got, err := template.Render([]Message{{role, content}})
+		if want := "[" + role + "]" + content; err != nil || got != want {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	})
 }

@@ -15,11 +15,11 @@ import (
 
 const name = "/template"
 
-// render runs a template on one message. It sees no files and no other templates.
-func render(template, bos, eos, message string) (string, error) {
+// render runs a template on messages. It sees no files and no other templates.
+func render(template Template, messages []Message) (string, error) {
 	c := config.New()
 	c.TrimBlocks, c.LeftStripBlocks, c.KeepTrailingNewline = true, true, true
-	loader, err := loaders.NewMemoryLoader(map[string]string{name: template})
+	loader, err := loaders.NewMemoryLoader(map[string]string{name: template.Text})
 	if err != nil {
 		return "", fault.Wrap(err, fault.Invalid, field, "cannot be read: %v", err)
 	}
@@ -29,11 +29,21 @@ func render(template, bos, eos, message string) (string, error) {
 	if err != nil {
 		return "", fault.Wrap(err, fault.Invalid, field, "is no template: %v", err)
 	}
+	turns := make([]any, len(messages))
+	for i, m := range messages {
+		turns[i] = map[string]any{"role": m.Role, "content": m.Content}
+	}
+	refusal := ""
 	text, err := t.ExecuteToString(exec.NewContext(map[string]any{
-		"messages":              []any{map[string]any{"role": "user", "content": message}},
-		"add_generation_prompt": true, "bos_token": bos, "eos_token": eos,
-		"raise_exception": func(why string) (string, error) { return "", errors.New(why) }, //nolint:err113 // the template's own words
+		"messages": turns, "add_generation_prompt": true, "bos_token": template.BOS, "eos_token": template.EOS,
+		"raise_exception": func(why string) (string, error) {
+			refusal = why
+			return "", errors.New(why) //nolint:err113 // the template's own words
+		},
 	}))
+	if err != nil && refusal != "" {
+		return "", fault.Wrap(err, fault.Invalid, "messages", "are refused by the base's chat template: %.300s", refusal)
+	}
 	if err != nil {
 		return "", fault.Wrap(err, fault.Invalid, field, "fails: %v", err)
 	}

@@ -64,19 +64,25 @@ func (c causal) encode(t *tokenizer.Tokenizer, input, output string) (source, ta
 	return source[:common], append(slices.Clone(whole[common:]), c.endIDs[0])
 }
 
-// prompt is an input, in its frame if there is one: at least one token, and without any the token that ends texts, after which another begins.
+// prompt is an input, in its frame if there is one.
 func (c causal) prompt(t *tokenizer.Tokenizer, input string) []int32 {
-	var ids []int32
 	if c.chat != nil {
-		ids = t.EncodeBare(c.chat.Around(input)) // which has what begins a text
-	} else {
-		ids = t.Encode(input)
+		return c.some(t.EncodeBare(c.chat.Around(input))) // which has what begins a text
 	}
+	return c.plain(t, input)
+}
+
+func (c causal) plain(t *tokenizer.Tokenizer, text string) []int32 { return c.some(t.Encode(text)) }
+
+// some is at least one token: without any the one that ends texts, after which another begins.
+func (c causal) some(ids []int32) []int32 {
 	if len(ids) == 0 {
 		ids = append(ids, c.endIDs[0])
 	}
 	return ids
 }
+
+func (c causal) context() int { return c.Config.MaxPositions }
 
 // cut keeps the token that begins a text and the last ones: an output continues the end of its input.
 func (causal) cut(t *tokenizer.Tokenizer, source []int32, most int) []int32 {

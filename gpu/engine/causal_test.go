@@ -86,7 +86,7 @@ func TestCausalAnswers(t *testing.T) {
 	s := engine.Sampling{MaxTokens: 6, Temperature: 1, TopK: 50, Seed: 7}
 	var texts [2][3]string
 	for i := range texts {
-		answers, err := m.Answer(t.Context(), inputs, nil, s, engine.AnswerListener{Text: func(j int, text string) { texts[i][j] += text }})
+		answers, err := m.Answer(t.Context(), engine.Texts(inputs), nil, s, engine.AnswerListener{Text: func(j int, text string) { texts[i][j] += text }})
 		if err != nil {
 			t.Fatal(err)
 		}

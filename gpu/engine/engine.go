@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/chat"
 	"github.com/medley-lora/medley/gpu/model"
 	"github.com/medley-lora/medley/gpu/tokenizer"
 	"github.com/medley-lora/medley/shared/checkpoint"
@@ -24,8 +25,9 @@ type Options struct {
 	// MaxSource and MaxTarget are the most tokens of an input and of an output, the end token included; longer ones are cut
 	// with a warning. Defaults 2048 and 256, as LoraHub's.
 	MaxSource, MaxTarget int
-	// Admit, if set, is asked before a base of so many parameters is loaded; an error of its is Open's.
-	Admit func(parameters int64) error
+	// Admit, if set, is asked before a base is loaded, of so many parameters and beside them so many bytes that stay in the blocks that they
+	// are in; an error of its is Open's.
+	Admit func(parameters, packed int64) error
 	// Quantise turns the weights of linear maps into blocks of integers of 8 or 4 bits as they are loaded: "q8", "q4", or "" for as they
 	// are. Maps whose inputs are no multiple of 32 stay as they are, and so do embeddings and maps that are in blocks already.
 	// Engine.Quantised says what it costs. The backend must be a backend.Packer.
@@ -57,6 +59,8 @@ type Engine struct {
 	model   family
 	store   *checkpoint.Store
 	changes []Quantised
+
+	template chat.Template // its text is empty if there is none
 
 	mu         sync.Mutex
 	registered []module // by number; those given back are empty
@@ -96,13 +100,13 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 
 func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Engine, error) {
 	if opt.Admit != nil {
-		parameters, _ := f.Store.Size()
-		if err := opt.Admit(parameters); err != nil {
+		if err := opt.Admit(f.sizes(b)); err != nil {
 			f.Store.Close()
 			return nil, err
 		}
 	}
 	e := &Engine{Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), store: f.Store}
+	e.template = f.template()
 	named, err := e.quantising(weights{f.named, ctx})
 	if err == nil {
 		e.model, err = f.load(named, b, opt.Chat)

@@ -28,8 +28,11 @@ type family interface {
 	Model
 	// encode turns an input into tokens, and an output into those that follow it, end token included. Both are as long as they come.
 	encode(t *tokenizer.Tokenizer, input, output string) (source, target []int32)
-	// prompt is the source of an input alone.
+	// prompt is the source of an input alone, and plain that of a text as it is.
 	prompt(t *tokenizer.Tokenizer, input string) []int32
+	plain(t *tokenizer.Tokenizer, text string) []int32
+	// context is how many positions the model was made for, those of the answer included; 0 if it does not count them.
+	context() int
 	// cut shortens a source to at most so many tokens.
 	cut(t *tokenizer.Tokenizer, source []int32, most int) []int32
 	// end is the token that ends an output, and ends says whether a token does.

@@ -132,6 +132,24 @@ func chatTemplate(fsys fs.FS) (string, error) {
 	return "", nil
 }
 
+// sizes are the parameters that become numbers of a backend, and the bytes of those that it keeps in blocks.
+func (f *Folder) sizes(b backend.Backend) (parameters, packed int64) {
+	packer, packs := b.(backend.Packer)
+	for _, name := range f.Store.Names() {
+		info, _ := f.Store.Info(name)
+		if _, blocks := checkpoint.PackedBytes(info.DType, info.Elements()); blocks && packs && packer.Packs(info.DType) {
+			packed += info.Bytes
+		} else {
+			parameters += int64(info.Elements())
+		}
+	}
+	return parameters, packed
+}
+
+func (f *Folder) template() chat.Template {
+	return chat.Template{Text: f.chat, BOS: f.Tokenizer.Text(f.Tokenizer.BOS()), EOS: f.Tokenizer.Text(f.Tokenizer.EOS())}
+}
+
 // configure reads config.json by the family that it names.
 func (f *Folder) configure(data []byte) error {
 	var named struct {
@@ -174,7 +192,8 @@ func (f *Folder) load(w model.Weights, b backend.Backend, chatting bool) (family
 			return nil, fault.New(fault.Unsupported, "chat", "the base has no chat template")
 		}
 		var err error
-		if frame, err = chat.NewFrame(f.chat, f.Tokenizer.Text(f.Tokenizer.BOS()), f.Tokenizer.Text(f.Tokenizer.EOS())); err != nil {
+		t := f.template()
+		if frame, err = chat.NewFrame(t.Text, t.BOS, t.EOS); err != nil {
 			return nil, err
 		}
 	}

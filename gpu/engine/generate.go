@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 
@@ -12,15 +13,30 @@ import (
 type Request struct {
 	Source      []int32
 	Composition *Composition // requests that share the pointer and follow each other share a segment
+	MaxTokens   int          // if not 0, a limit of its own, at most the sampling's
 }
 
 // Sampling says how tokens are chosen. The zero value is greedy decoding of up to 256 tokens.
 type Sampling struct {
-	MaxTokens   int     // end token not counted; default 256
-	Temperature float64 // 0: greedy
-	TopK        int     // 0: the whole vocabulary
-	TopP        float64 // 0 or 1: no nucleus
-	Seed        uint64  // each request draws from its own stream, so the batch does not matter
+	MaxTokens   int      // end token not counted; default 256
+	Temperature float64  // 0: greedy
+	TopK        int      // 0: the whole vocabulary
+	TopP        float64  // 0 or 1: no nucleus
+	Seed        uint64   // each request draws from its own stream, so the batch does not matter
+	Stop        []string // an Answer ends before the first of them; Generate, which has no texts, takes none
+}
+
+// Bounds on Sampling.Stop.
+const (
+	maxStops = 16
+	maxStop  = 1024 // bytes of one
+)
+
+func (s Sampling) withDefaults() Sampling {
+	if s.MaxTokens == 0 {
+		s.MaxTokens = 256
+	}
+	return s
 }
 
 func (s Sampling) check() error {
@@ -33,20 +49,25 @@ func (s Sampling) check() error {
 		return fault.New(fault.Invalid, "top-k", "%d is negative", s.TopK)
 	case !(s.TopP >= 0 && s.TopP <= 1):
 		return fault.New(fault.Invalid, "top-p", "%g is outside [0, 1]", s.TopP)
+	case len(s.Stop) > maxStops:
+		return fault.New(fault.Invalid, "stop", "are %d texts; the limit is %d", len(s.Stop), maxStops)
+	}
+	for _, text := range s.Stop {
+		if text == "" || len(text) > maxStop {
+			return fault.New(fault.Invalid, "stop", "a text of %d bytes is outside [1, %d]", len(text), maxStop)
+		}
 	}
 	return nil
 }
 
 // Listener hears of tokens as they come. Either function may be nil.
 type Listener struct {
-	Token func(request int, id int32) // in order within a request; requests take turns
-	Done  func(request int)           // after a request's last token
+	Token func(request int, id int32) (more bool) // in order within a request; requests take turns. No more ends the request
+	Done  func(request int)                       // after a request's last token
 }
 
-func (l Listener) token(request int, id int32) {
-	if l.Token != nil {
-		l.Token(request, id)
-	}
+func (l Listener) token(request int, id int32) (more bool) {
+	return l.Token == nil || l.Token(request, id)
 }
 
 func (l Listener) done(request int) {
@@ -60,9 +81,10 @@ func (e *Engine) Generate(ctx context.Context, requests []Request, s Sampling, l
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	if s.MaxTokens == 0 {
-		s.MaxTokens = 256
+	if len(s.Stop) > 0 {
+		return nil, fault.New(fault.Unsupported, "stop", "is of texts, and these are tokens")
 	}
+	s = s.withDefaults()
 	outputs := make([][]int32, len(requests))
 	for first := 0; first < len(requests); {
 		last := e.fillRequests(requests, first, s.MaxTokens)
@@ -142,9 +164,9 @@ func (g *generation) advance(active []int, logits []float32, streams []*rand.Ran
 		ended := g.engine.model.ends(token)
 		if !ended {
 			g.outputs[sequence] = append(g.outputs[sequence], token)
-			g.listener.token(g.first+sequence, token)
+			ended = !g.listener.token(g.first+sequence, token)
 		}
-		if ended || len(g.outputs[sequence]) == g.sampling.MaxTokens {
+		if most := cmp.Or(g.requests[sequence].MaxTokens, g.sampling.MaxTokens); ended || len(g.outputs[sequence]) >= most {
 			g.listener.done(g.first + sequence)
 			continue
 		}

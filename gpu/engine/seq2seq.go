@@ -18,6 +18,10 @@ func (seq2seq) encode(t *tokenizer.Tokenizer, input, output string) (source, tar
 
 func (seq2seq) prompt(t *tokenizer.Tokenizer, input string) []int32 { return t.Encode(input) }
 
+func (seq2seq) plain(t *tokenizer.Tokenizer, text string) []int32 { return t.Encode(text) }
+
+func (seq2seq) context() int { return 0 }
+
 // cut keeps the beginning and the end token.
 func (s seq2seq) cut(t *tokenizer.Tokenizer, source []int32, most int) []int32 {
 	return append(source[:most-1:most-1], s.end(t))

@@ -131,9 +131,9 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 	defer leave()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := &events{lines: json.NewEncoder(w), control: http.NewResponseController(w)}
-	answers, err := h.model.Answer(ctx, q.Inputs, wire.Floats(q.Weights), q.Sampling.sampling(), engine.AnswerListener{
+	_, err = h.model.Answer(ctx, q.Prompts, wire.Floats(q.Weights), q.Sampling.sampling(), engine.AnswerListener{
 		Text: func(i int, text string) { out.send(event{Input: i, Text: text}) },
-		Done: func(i int) { out.send(event{Input: i, Done: true}) },
+		Done: func(i int, a engine.Answer) { out.send(event{Input: i, Done: newAnswerMessage(a)}) },
 	})
 	switch {
 	case err != nil && out.flushed.IsZero():
@@ -142,11 +142,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 		out.send(event{Problem: s.problem(err)})
 		return nil
 	}
-	end := event{End: true}
-	for _, a := range answers {
-		end.Tokens, end.Warnings = append(end.Tokens, a.Tokens), append(end.Warnings, a.Warning)
-	}
-	out.send(end)
+	out.send(event{End: true})
 	return nil
 }
 

@@ -106,13 +106,14 @@ func sameAnswers(t *testing.T, s *service.Session, e *engine.Engine, m *engine.M
 		t.Fatal(err)
 	}
 	texts := make([]string, len(inputs))
-	answers, err := s.Answer(t.Context(), inputs, weights, sampling, engine.AnswerListener{Text: func(i int, text string) { texts[i] += text }})
+	answers, err := s.Answer(t.Context(), engine.Texts(inputs), weights, sampling, engine.AnswerListener{Text: func(i int, text string) { texts[i] += text }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, ids := range drawn {
-		_, warning := e.EncodeInput(inputs[i])
-		if want := (engine.Answer{Text: e.Tokenizer.Decode(ids), Tokens: len(ids), Warning: warning}); answers[i] != want || texts[i] != want.Text {
+		source, warning := e.EncodeInput(inputs[i])
+		want := engine.Answer{Text: e.Tokenizer.Decode(ids), Prompt: len(source), Tokens: len(ids), Limited: len(ids) == sampling.MaxTokens, Warning: warning}
+		if answers[i] != want || texts[i] != want.Text {
 			t.Errorf("drawn %+v, heard %q, want %+v", answers[i], texts[i], want)
 		}
 	}
@@ -165,7 +166,7 @@ func TestSameErrors(t *testing.T) {
 	t.Run("sampling", func(t *testing.T) {
 		s := openSession(t, c, z.request(lora.Delta))
 		defer s.Close()
-		_, err := s.Answer(t.Context(), []string{"a"}, nil, engine.Sampling{TopP: math.NaN()}, engine.AnswerListener{})
+		_, err := s.Answer(t.Context(), engine.Texts([]string{"a"}), nil, engine.Sampling{TopP: math.NaN()}, engine.AnswerListener{})
 		if want := (fault.Error{Code: fault.Invalid, Field: "top-p", Message: "NaN is outside [0, 1]"}); faultOf(err) != want {
 			t.Errorf("got %+v, want %+v", faultOf(err), want)
 		}

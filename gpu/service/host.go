@@ -27,6 +27,9 @@ type HostOptions struct {
 	// Gather is how long a request for scores waits for others on the same base, to be scored in one batch with them; it does not wait
 	// when every session of the base has one waiting. Default 2 ms, at most 100 ms.
 	Gather time.Duration
+	// Quantise and Chat are engine.Options', of every base.
+	Quantise string
+	Chat     bool
 }
 
 func (o HostOptions) withDefaults() (HostOptions, error) {
@@ -48,8 +51,8 @@ func (o HostOptions) withDefaults() (HostOptions, error) {
 // Host opens models on one backend, which it owns. Models of one base with the same limits share what is loaded: the base, by its digest
 // or while one of them uses it by its folder, and modules by their digests. What has a digest stays loaded until its room is needed.
 type Host struct {
-	open   func(ctx context.Context) (backend.Backend, string, error)
-	gather time.Duration
+	open    func(ctx context.Context) (backend.Backend, string, error)
+	options HostOptions
 
 	opening   gate // held while the backend or a base is opened, so that each is opened once
 	backend   backend.Backend
@@ -68,7 +71,7 @@ func NewHost(open func(ctx context.Context) (backend.Backend, string, error), o 
 	if err != nil {
 		return nil, err
 	}
-	return &Host{open: open, gather: o.Gather, opening: newGate(), resident: newResidency(o.Memory)}, nil
+	return &Host{open: open, options: o, opening: newGate(), resident: newResidency(o.Memory)}, nil
 }
 
 // Close frees everything, the backend last. It waits for passes under way.
@@ -222,8 +225,9 @@ func (h *Host) acquire(ctx context.Context, f Folder, l Limits) (*resident, erro
 func (h *Host) load(ctx context.Context, b backend.Backend, key baseKey, f Folder) (*resident, error) {
 	var reserved int64
 	options := key.limits.options()
-	options.Admit = func(parameters int64) error {
-		expected := int64(float64(parameters) * h.perWeight)
+	options.Quantise, options.Chat = h.options.Quantise, h.options.Chat
+	options.Admit = func(parameters, packed int64) error {
+		expected := int64(float64(parameters)*h.perWeight) + packed
 		if err := h.resident.reserve(expected); err != nil {
 			return err
 		}
@@ -241,7 +245,7 @@ func (h *Host) load(ctx context.Context, b backend.Backend, key baseKey, f Folde
 		h.resident.unreserve(reserved)
 		return nil, err
 	}
-	loaded := &base{folder: f, engine: e, gather: &gatherer{engine: e, wait: h.gather, counts: &h.counts}}
+	loaded := &base{folder: f, engine: e, gather: &gatherer{engine: e, wait: h.options.Gather, counts: &h.counts}}
 	return h.resident.put(&resident{value: loaded, key: key, bytes: bytes, shared: f.Digest != "", free: func() { e.Close() }}), nil
 }
 

@@ -52,10 +52,10 @@ func (m *hostModel) Score(ctx context.Context, examples []task.Example, weights 
 	return m.base.gather.score(ctx, q, m.drop)
 }
 
-func (m *hostModel) Answer(ctx context.Context, inputs []string, weights []float64, s engine.Sampling, l engine.AnswerListener) (answers []engine.Answer, err error) {
+func (m *hostModel) Answer(ctx context.Context, prompts []engine.Prompt, weights []float64, s engine.Sampling, l engine.AnswerListener) (answers []engine.Answer, err error) {
 	defer func() { m.host.inspect(ctx, err) }()
 	m.host.counts.generations.Add(1)
-	return m.mixer.Answer(ctx, inputs, weights, s, l)
+	return m.mixer.Answer(ctx, prompts, weights, s, l)
 }
 
 // sharedModules are a model's modules; those with a digest are shared with other models of the base.

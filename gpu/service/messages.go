@@ -1,6 +1,7 @@
 package service
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -128,7 +129,7 @@ func (m scoreMessage) score() search.Score {
 }
 
 type generateRequest struct {
-	Inputs   []string        `json:"inputs"`
+	Prompts  []engine.Prompt `json:"prompts"`
 	Weights  []wire.Number   `json:"weights"`
 	Sampling samplingMessage `json:"sampling"`
 }
@@ -140,25 +141,42 @@ type samplingMessage struct {
 	TopK        int         `json:"top_k,omitempty"`
 	TopP        wire.Number `json:"top_p,omitempty"`
 	Seed        uint64      `json:"seed,omitempty,string"` // text, because JSON numbers of other languages hold 53 bits
+	Stop        []string    `json:"stop,omitempty"`
 }
 
 func newSamplingMessage(s engine.Sampling) samplingMessage {
-	return samplingMessage{s.MaxTokens, wire.Number(s.Temperature), s.TopK, wire.Number(s.TopP), s.Seed}
+	return samplingMessage{s.MaxTokens, wire.Number(s.Temperature), s.TopK, wire.Number(s.TopP), s.Seed, s.Stop}
 }
 
 func (m samplingMessage) sampling() engine.Sampling {
-	return engine.Sampling{MaxTokens: m.MaxTokens, Temperature: float64(m.Temperature), TopK: m.TopK, TopP: float64(m.TopP), Seed: m.Seed}
+	return engine.Sampling{
+		MaxTokens: m.MaxTokens, Temperature: float64(m.Temperature), TopK: m.TopK, TopP: float64(m.TopP), Seed: m.Seed, Stop: m.Stop,
+	}
 }
 
 // event is one line of the answer to a generateRequest. A stream whose last line is neither End nor Problem was cut off.
 type event struct {
-	Input    int      `json:"input"`
-	Text     string   `json:"text,omitempty"` // what the input's answer goes on with
-	Done     bool     `json:"done,omitempty"` // the input's answer ends
-	End      bool     `json:"end,omitempty"`  // every input is answered
-	Tokens   []int    `json:"tokens,omitempty"`
-	Warnings []string `json:"warnings,omitempty"` // with End, as Tokens: of each answer
-	Problem  *problem `json:"problem,omitempty"`
+	Input   int            `json:"input"`
+	Text    string         `json:"text,omitempty"` // what the input's answer goes on with
+	Done    *answerMessage `json:"done,omitempty"` // the input's answer ends
+	End     bool           `json:"end,omitempty"`  // every input is answered
+	Problem *problem       `json:"problem,omitempty"`
+}
+
+// answerMessage is an engine.Answer without its text.
+type answerMessage struct {
+	Prompt  int    `json:"prompt"`
+	Tokens  int    `json:"tokens"`
+	Limited bool   `json:"limited,omitempty"`
+	Warning string `json:"warning,omitempty"`
+}
+
+func newAnswerMessage(a engine.Answer) *answerMessage {
+	return &answerMessage{a.Prompt, a.Tokens, a.Limited, a.Warning}
+}
+
+func (m *answerMessage) answer(text string) engine.Answer {
+	return engine.Answer{Text: text, Prompt: m.Prompt, Tokens: m.Tokens, Limited: m.Limited, Warning: m.Warning}
 }
 
 // problem is a problem document (RFC 9457) with a fault's code and field as extensions.
@@ -173,6 +191,15 @@ type problem struct {
 const problemType = "application/problem+json"
 
 func (p *problem) fault() error { return fault.New(p.Code, p.Field, "%s", p.Detail) }
+
+// wholePrompt is a prompt of whole texts.
+func wholePrompt(p engine.Prompt) engine.Prompt {
+	p.Text, p.Messages = wholeText(p.Text), slices.Clone(p.Messages)
+	for i := range p.Messages {
+		p.Messages[i].Content = wholeText(p.Messages[i].Content)
+	}
+	return p
+}
 
 // wholeText is text as JSON can hold it. A tokenizer reads it as it reads text (see tokenizer.Encode); encoding/json alone would
 // replace every byte that is not UTF-8, not every run of them.

@@ -29,7 +29,7 @@ type Model interface {
 	Backend() Backend
 	Count(ctx context.Context, examples []task.Example) (task.Counts, error)
 	Score(ctx context.Context, examples []task.Example, weights [][]float64) ([]search.Score, error)
-	Answer(ctx context.Context, inputs []string, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)
+	Answer(ctx context.Context, prompts []engine.Prompt, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)
 	Close() error
 }
 

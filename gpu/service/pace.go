@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/shared/checkpoint"
 )
 
 // Pace says how an evaluator's backend gets on: nothing else tells one that hangs in a driver from one that is slow.
@@ -58,6 +59,9 @@ func (p *pace) of(b backend.Backend) backend.Backend {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hardware = !b.Info().Software
+	if packer, ok := b.(backend.Packer); ok {
+		return measuredPacker{measured{b, p}, packer}
+	}
 	return measured{b, p}
 }
 
@@ -93,6 +97,24 @@ func (m measured) Begin(ctx context.Context) backend.Pass {
 
 // SplitsHeads is what backend.SplitsHeads asks.
 func (m measured) SplitsHeads() bool { return backend.SplitsHeads(m.Backend) }
+
+// measuredPacker is a backend under a pace that keeps blocks packed.
+type measuredPacker struct {
+	measured
+	packer backend.Packer
+}
+
+func (m measuredPacker) Packs(t checkpoint.DType) bool { return m.packer.Packs(t) }
+
+func (m measuredPacker) PackedMatrix(w backend.Packed) (backend.Resident, error) {
+	defer m.pace.call()()
+	return m.packer.PackedMatrix(w)
+}
+
+func (m measuredPacker) PackedTable(t backend.Packed) (backend.Resident, error) {
+	defer m.pace.call()()
+	return m.packer.PackedTable(t)
+}
 
 // measuredPass is a pass under a pace. Scope is not a call: what it runs consists of them.
 type measuredPass struct {

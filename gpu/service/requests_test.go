@@ -52,7 +52,7 @@ func TestMalformedRequests(t *testing.T) {
 		"no session":      {"POST", "/v1/sessions/x/score", jsonType, `{}`, 404, "session", "none of that id"},
 		"no session left": {"DELETE", "/v1/sessions/x", "", "", 404, "session", "none of that id"},
 		"no examples":     {"POST", session + "/score", jsonType, `{}`, 400, "examples", "there are none"},
-		"no inputs' room": {"POST", session + "/generate", jsonType, `{"inputs":["a"],"weights":[1,2]}`, 400, "weights", "2 for 1"},
+		"no inputs' room": {"POST", session + "/generate", jsonType, `{"prompts":[{"text":"a"}],"weights":[1,2]}`, 400, "weights", "2 for 1"},
 		"same names":      {"POST", "/v1/sessions", jsonType, `{"base":{"folder":"x"},"modules":[{"name":"a","folder":"b"},{"name":"a","folder":"c"}]}`, 400, "modules", "twice"},
 		"nameless":        {"POST", "/v1/sessions", jsonType, `{"base":{"folder":"x"},"modules":[{"folder":"b"}]}`, 400, "modules", "a name"},
 		"negative limit":  {"POST", "/v1/sessions", jsonType, `{"base":{"folder":"x"},"limits":{"memory":-1}}`, 400, "limits", "negative"},

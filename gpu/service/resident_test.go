@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/gpu/service"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
@@ -253,4 +254,50 @@ func TestModulesMakeRoom(t *testing.T) {
 		t.Errorf("with the module that is there: %v", err)
 	}
 	shut(t, s, two)
+}
+
+// A GGUF base takes at an evaluator what it takes in the program itself: its blocks stay packed there too.
+func TestPackedBasesStayPacked(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "engine", "testdata", "causal", "*.gguf"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	packed := 0
+	for _, path := range files {
+		b, _, err := openCPU(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := engine.Open(t.Context(), path, b, engine.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := e.Bytes()
+		e.Close()
+		b.Close()
+		f, err := engine.OpenFolder(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parameters, _ := f.Store.Size()
+		f.Store.Close()
+		if want < 4*parameters {
+			packed++
+		}
+		server := serverOf(openCPU, service.HostOptions{Memory: want + want/4})
+		c, _ := clientOf(t, server)
+		s, err := c.Open(t.Context(), service.OpenRequest{Base: service.Folder{Path: path}, Method: string(lora.Delta)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := c.Health(t.Context())
+		if err != nil || h.Stats.Resident != want {
+			t.Errorf("%s: %d bytes, want %d, %v", filepath.Base(path), h.Stats.Resident, want, err)
+		}
+		s.Close()
+		server.Close()
+	}
+	if packed == 0 {
+		t.Error("no file has blocks that stay packed")
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,9 @@ func (s *Session) Score(ctx context.Context, examples []task.Example, weights []
 // Generate is compose.Model's: greedy answers.
 func (s *Session) Generate(ctx context.Context, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
 	done := 0
-	answers, err := s.Answer(ctx, inputs, weights, engine.Sampling{}, engine.AnswerListener{Done: func(int) { done++; progress(done) }})
+	answers, err := s.Answer(ctx, engine.Texts(inputs), weights, engine.Sampling{}, engine.AnswerListener{
+		Done: func(int, engine.Answer) { done++; progress(done) },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -84,12 +87,12 @@ func (s *Session) Generate(ctx context.Context, inputs []string, weights []float
 
 // Answer is the mixer's. The listener hears each text and each end once, also when the evaluator dies meanwhile and another does the work
 // again.
-func (s *Session) Answer(ctx context.Context, inputs []string, weights []float64, sampling engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error) {
-	q := generateRequest{Inputs: make([]string, len(inputs)), Weights: wire.Numbers(weights), Sampling: newSamplingMessage(sampling)}
-	for i, input := range inputs {
-		q.Inputs[i] = wholeText(input)
+func (s *Session) Answer(ctx context.Context, prompts []engine.Prompt, weights []float64, sampling engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error) {
+	q := generateRequest{Prompts: slices.Clone(prompts), Weights: wire.Numbers(weights), Sampling: newSamplingMessage(sampling)}
+	for i := range q.Prompts {
+		q.Prompts[i] = wholePrompt(q.Prompts[i])
 	}
-	told := telling{listener: l, bytes: make([]int, len(inputs)), done: make([]bool, len(inputs))}
+	told := telling{listener: l, bytes: make([]int, len(prompts)), done: make([]bool, len(prompts))}
 	var answers []engine.Answer
 	err := s.with(ctx, func(c *Client, id string) error {
 		response, err := c.send(ctx, http.MethodPost, "sessions/"+id+"/generate", q)
@@ -97,7 +100,7 @@ func (s *Session) Answer(ctx context.Context, inputs []string, weights []float64
 			return err
 		}
 		defer response.Body.Close()
-		answers, err = readAnswers(ctx, json.NewDecoder(response.Body), len(inputs), &told)
+		answers, err = readAnswers(ctx, json.NewDecoder(response.Body), len(prompts), &told)
 		return err
 	})
 	return answers, err
@@ -105,7 +108,7 @@ func (s *Session) Answer(ctx context.Context, inputs []string, weights []float64
 
 // readAnswers reads the events of n answers.
 func readAnswers(ctx context.Context, lines *json.Decoder, n int, told *telling) ([]engine.Answer, error) {
-	answers, texts := make([]engine.Answer, n), make([]strings.Builder, n)
+	answers, texts, ended := make([]engine.Answer, n), make([]strings.Builder, n), 0
 	for {
 		var e event
 		if err := lines.Decode(&e); err != nil {
@@ -116,15 +119,14 @@ func readAnswers(ctx context.Context, lines *json.Decoder, n int, told *telling)
 			return nil, canceled(ctx)
 		case e.Problem != nil:
 			return nil, e.Problem.fault()
-		case e.End && len(e.Tokens) == n && len(e.Warnings) == n:
-			for i := range answers {
-				answers[i] = engine.Answer{Text: texts[i].String(), Tokens: e.Tokens[i], Warning: e.Warnings[i]}
-			}
+		case e.End && ended == n:
 			return answers, nil
 		case e.End || e.Input < 0 || e.Input >= n:
-			return nil, fault.New(fault.Internal, "evaluator", "gave answers that do not fit %d inputs", n)
-		case e.Done:
-			told.end(e.Input)
+			return nil, fault.New(fault.Internal, "evaluator", "gave answers that do not fit %d prompts", n)
+		case e.Done != nil:
+			ended++
+			answers[e.Input] = e.Done.answer(texts[e.Input].String())
+			told.end(e.Input, answers[e.Input])
 		default:
 			texts[e.Input].WriteString(e.Text)
 			told.text(e.Input, texts[e.Input].String(), e.Text)
@@ -148,9 +150,9 @@ func (t *telling) text(input int, all, newest string) {
 	t.bytes[input] = len(all)
 }
 
-func (t *telling) end(input int) {
+func (t *telling) end(input int, a engine.Answer) {
 	if t.listener.Done != nil && !t.done[input] {
-		t.listener.Done(input)
+		t.listener.Done(input, a)
 	}
 	t.done[input] = true
 }

@@ -139,7 +139,7 @@ func TestAnswerSurvives(t *testing.T) {
 	w := supervise(t, 0, "serve")
 	s := openSession(t, w, q)
 	heard, kills, ends := make([]string, len(inputs)), 0, 0
-	answers, err := s.Answer(t.Context(), inputs, []float64{2}, engine.Sampling{}, engine.AnswerListener{
+	answers, err := s.Answer(t.Context(), engine.Texts(inputs), []float64{2}, engine.Sampling{}, engine.AnswerListener{
 		Text: func(i int, text string) {
 			heard[i] += text
 			if kills < 2 {
@@ -147,7 +147,7 @@ func TestAnswerSurvives(t *testing.T) {
 				w.kill(t, syscall.SIGKILL)
 			}
 		},
-		Done: func(int) { ends++ },
+		Done: func(int, engine.Answer) { ends++ },
 	})
 	if err != nil || kills != 2 || ends != len(inputs) || !slices.Equal(heard, want) || answers[2].Text != want[2] {
 		t.Errorf("heard %q after %d kills and %d ends, want %q, error %v", heard, kills, ends, want, err)

@@ -95,8 +95,10 @@ def furnish(server, data):
         time.sleep(0.2)
     return {
         "base_name": base["name"], "secret": key["secret"], "modules": modules, "files": str(data),
+        "models": [base["name"], composition["id"], modules[0], base["name"] + ":mine"],
         "ids": {
             "base": base["id"], "module": modules[0], "plugin": plugin["id"], "evaluation": evaluation["id"], "composition": composition["id"],
+            "model": composition["id"],
         },
     }
 

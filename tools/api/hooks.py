@@ -16,7 +16,7 @@ FILES = pathlib.Path(FURNITURE["files"])
 ADAPTER, PLUGIN = (FILES / "adapter.zip").read_bytes(), (FILES / "plugin.wasm").read_bytes()
 
 # Work that ends soon, whatever is asked for: the fuzzer tries the API, not the machine.
-MOST = {"budget": 12, "batch": 12, "max_tokens": 8, "rank": 8}
+MOST = {"budget": 12, "batch": 12, "max_tokens": 8, "max_completion_tokens": 8, "n": 2, "rank": 8}
 
 
 def chance(value, one_in):
@@ -46,10 +46,20 @@ EVENT = {
     },
 }
 
+# A chunk of a streamed completion, or the end of the stream.
+CHUNK = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["data"],
+    "properties": {"event": {"enum": ["message"]}, "data": {"type": "string", "pattern": r"^(\{.*\}|\[DONE\])$"}},
+}
+
 
 @schemathesis.hook
 def before_load_schema(_context, raw_schema):
     """Has Schemathesis check every event."""
+    for path in ["/v1/completions", "/v1/chat/completions"]:
+        raw_schema["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]["schema"] = CHUNK
     events = raw_schema["paths"]["/v1/compositions/{composition}/events"]["get"]["responses"]["200"]
     events["content"]["text/event-stream"]["schema"] = EVENT
 
@@ -84,6 +94,10 @@ def map_body(context, body):
         return body
     if "base" in body:
         body["base"] = FURNITURE["base_name"]
+    if "model" in body:
+        body["model"] = FURNITURE["models"][len(repr(kept)) % len(FURNITURE["models"])]
+        if isinstance(body.get("lora"), list):
+            body["lora"] = [{**entry, "id": name} for entry, name in zip(body["lora"], FURNITURE["modules"]) if isinstance(entry, dict)]
     if "modules" in body:
         body["modules"] = FURNITURE["modules"]
         if isinstance(body.get("weights"), list):

@@ -25,6 +25,8 @@ type Models struct {
 	Fail  func(call string) error   // if set, is asked by "open", "score" and "answer" before they answer
 	Asked func(weights [][]float64) // if set, is told of what is scored
 
+	Asking func(spec compute.Spec, weights []float64) // if set, is told of what is answered
+
 	Opened, Scored, Closed atomic.Int64 // models; candidates; models
 }
 
@@ -144,17 +146,26 @@ func (m *model) Generate(ctx context.Context, inputs []string, _ []float64, prog
 	return inputs, nil
 }
 
-// Answer says each input, in two pieces.
-func (m *model) Answer(ctx context.Context, inputs []string, _ []float64, _ compute.Sampling, l compute.Listener) ([]string, error) {
-	for i, text := range inputs {
+// Answer says each text, and of each conversation the last message, in two pieces; a token is a byte.
+func (m *model) Answer(ctx context.Context, prompts []compute.Prompt, weights []float64, _ compute.Sampling, l compute.Listener) ([]compute.Answer, error) {
+	if m.Asking != nil {
+		m.Asking(m.spec, weights)
+	}
+	answers := make([]compute.Answer, len(prompts))
+	for i, p := range prompts {
 		if err := m.wait(ctx, "answer"); err != nil {
 			return nil, err
 		}
+		text := p.Text
+		if n := len(p.Messages); n > 0 {
+			text = p.Messages[n-1].Content
+		}
 		l.Text(i, text[:len(text)/2])
 		l.Text(i, text[len(text)/2:])
-		l.Done(i)
+		answers[i] = compute.Answer{Prompt: len(text), Tokens: len(text)}
+		l.Done(i, answers[i])
 	}
-	return nil, nil
+	return answers, nil
 }
 
 // Close counts.

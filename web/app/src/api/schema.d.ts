@@ -331,6 +331,88 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what completions may name as their model
+         * @description Bases by name, compositions of one's own that have an adapter, and modules, one's own and the shared ones: by their ids, newest first, up to 200 compositions and 1000 modules.
+         */
+        get: operations["listModels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: components["parameters"]["modelName"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Inspect a model
+         * @description A slash in the name may be sent as it is.
+         */
+        get: operations["getModel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go on with texts
+         * @description As OpenAI's clients have it. With "stream" the answer is server-sent events without types, each a chunk as JSON, and "[DONE]" in the end. Fields that are null are taken for missing; what is not supported is refused by name.
+         */
+        post: operations["createCompletion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a conversation
+         * @description As /v1/completions, with the base's own chat template around the messages; a base without one is refused.
+         */
+        post: operations["createChatCompletion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/plugins": {
         parameters: {
             query?: never;
@@ -993,6 +1075,273 @@ export interface components {
             problem?: components["schemas"]["Problem"];
         };
         /**
+         * @description A base's name, the id of a composition that has an adapter, or a module's id or name. A module is on the base that it names, or on BASE in BASE:MODULE.
+         * @example zoo
+         */
+        ModelName: string;
+        Model: {
+            id: string;
+            /** @enum {string} */
+            object: "model";
+            /**
+             * Format: int64
+             * @description Seconds since 1970.
+             */
+            created: number;
+            /** @description medley, you, or another (of what is shared). */
+            owned_by: string;
+            /** @description A module's name, which may stand for its id. */
+            name?: string;
+            /** @description The base of an adapter; of a module what its author names. */
+            base?: string;
+        };
+        ModelList: {
+            /** @enum {string} */
+            object: "list";
+            data: components["schemas"]["Model"][];
+        };
+        /**
+         * @example {
+         *       "id": "mod_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+         *       "scale": 0.5
+         *     }
+         */
+        LoRA: {
+            id: components["schemas"]["AdapterName"];
+            /**
+             * Format: double
+             * @description Its weight.
+             */
+            scale: number;
+        };
+        /**
+         * @description A module's id or name, or the id of a composition that has an adapter.
+         * @example zoo/plural
+         */
+        AdapterName: string;
+        /** @description Adapters that are added to the model for this request, each times its scale. A field of llama.cpp's server. */
+        LoRAs: components["schemas"]["LoRA"][];
+        /** @description A text, or several, which are answered together. */
+        Prompt: string | string[];
+        /** @description The answer ends before the first of these. */
+        Stops: string | string[];
+        StreamOptions: {
+            /**
+             * @description A last chunk tells the tokens.
+             * @default false
+             */
+            include_usage: boolean;
+        };
+        /**
+         * @example {
+         *       "model": "zoo",
+         *       "prompt": "one berry , several",
+         *       "max_tokens": 16,
+         *       "lora": [
+         *         {
+         *           "id": "zoo/plural",
+         *           "scale": 1
+         *         }
+         *       ]
+         *     }
+         */
+        CompletionRequest: {
+            prompt: components["schemas"]["Prompt"];
+            /**
+             * @description The prompt comes before the answer.
+             * @default false
+             */
+            echo: boolean;
+            model: components["schemas"]["ModelName"];
+            lora?: components["schemas"]["LoRAs"];
+            /**
+             * @description How many answers to each prompt; with the prompts at most 64 in all.
+             * @default 1
+             */
+            n: number;
+            /**
+             * @description The most tokens of an answer.
+             * @default 16
+             */
+            max_tokens: number;
+            /**
+             * Format: double
+             * @description 0 is greedy; higher is more random.
+             * @default 1
+             */
+            temperature: number;
+            /**
+             * Format: double
+             * @description Draw among the likeliest tokens that hold this share of the probability.
+             * @default 1
+             */
+            top_p: number;
+            /**
+             * @description Draw among so many of the likeliest tokens (0: all). Not OpenAI's.
+             * @default 0
+             */
+            top_k: number;
+            /**
+             * Format: int64
+             * @description The same seed gives the same answer; without one it is another each time.
+             */
+            seed?: number;
+            stop?: components["schemas"]["Stops"];
+            /** @default false */
+            stream: boolean;
+            stream_options?: components["schemas"]["StreamOptions"];
+            /** @description 0: there are no penalties. */
+            frequency_penalty?: number;
+            /** @description 0: there are no penalties. */
+            presence_penalty?: number;
+            /** @description Not read. */
+            user?: string;
+        };
+        TextPart: {
+            /** @enum {string} */
+            type: "text";
+            text: string;
+        };
+        /** @description A text, or the parts of one. */
+        ChatContent: string | components["schemas"]["TextPart"][];
+        /**
+         * @example {
+         *       "role": "user",
+         *       "content": "Name a fruit."
+         *     }
+         */
+        ChatMessage: {
+            /**
+             * @description developer: as system.
+             * @enum {string}
+             */
+            role: "system" | "developer" | "user" | "assistant";
+            content: components["schemas"]["ChatContent"];
+        };
+        /**
+         * @example {
+         *       "model": "smollm2",
+         *       "messages": [
+         *         {
+         *           "role": "user",
+         *           "content": "Name a fruit."
+         *         }
+         *       ],
+         *       "max_tokens": 16
+         *     }
+         */
+        ChatCompletionRequest: {
+            messages: components["schemas"]["ChatMessage"][];
+            /**
+             * @description There are none.
+             * @enum {boolean}
+             */
+            logprobs?: false;
+            model: components["schemas"]["ModelName"];
+            lora?: components["schemas"]["LoRAs"];
+            /**
+             * @description How many answers to each prompt; with the prompts at most 64 in all.
+             * @default 1
+             */
+            n: number;
+            /** @description The older name of max_completion_tokens. */
+            max_tokens?: number;
+            /** @description The most tokens of an answer; 512 if neither name is given. */
+            max_completion_tokens?: number;
+            /**
+             * Format: double
+             * @description 0 is greedy; higher is more random.
+             * @default 1
+             */
+            temperature: number;
+            /**
+             * Format: double
+             * @description Draw among the likeliest tokens that hold this share of the probability.
+             * @default 1
+             */
+            top_p: number;
+            /**
+             * @description Draw among so many of the likeliest tokens (0: all). Not OpenAI's.
+             * @default 0
+             */
+            top_k: number;
+            /**
+             * Format: int64
+             * @description The same seed gives the same answer; without one it is another each time.
+             */
+            seed?: number;
+            stop?: components["schemas"]["Stops"];
+            /** @default false */
+            stream: boolean;
+            stream_options?: components["schemas"]["StreamOptions"];
+            /** @description 0: there are no penalties. */
+            frequency_penalty?: number;
+            /** @description 0: there are no penalties. */
+            presence_penalty?: number;
+            /** @description Not read. */
+            user?: string;
+        };
+        /**
+         * @description length: it could have no more tokens.
+         * @enum {string}
+         */
+        FinishReason: "stop" | "length";
+        Usage: {
+            prompt_tokens: number;
+            completion_tokens: number;
+            total_tokens: number;
+        };
+        CompletionChoice: {
+            /** @description Answer k to prompt p is number p·n + k. */
+            index: number;
+            text: string;
+            finish_reason: components["schemas"]["FinishReason"];
+        };
+        Completion: {
+            id: string;
+            /** @enum {string} */
+            object: "text_completion";
+            /** Format: int64 */
+            created: number;
+            /** @description As it was asked for. */
+            model: string;
+            choices: components["schemas"]["CompletionChoice"][];
+            usage: components["schemas"]["Usage"];
+        };
+        ChatAnswer: {
+            /** @enum {string} */
+            role: "assistant";
+            content: string;
+        };
+        ChatChoice: {
+            index: number;
+            message: components["schemas"]["ChatAnswer"];
+            finish_reason: components["schemas"]["FinishReason"];
+        };
+        ChatCompletion: {
+            id: string;
+            /** @enum {string} */
+            object: "chat.completion";
+            /** Format: int64 */
+            created: number;
+            /** @description As it was asked for. */
+            model: string;
+            choices: components["schemas"]["ChatChoice"][];
+            usage: components["schemas"]["Usage"];
+        };
+        OpenAIError: {
+            error: components["schemas"]["OpenAIProblem"];
+        };
+        OpenAIProblem: {
+            message: string;
+            /** @description invalid_request_error, authentication_error, permission_error, rate_limit_error or server_error. */
+            type: string;
+            /** @description The field at fault. */
+            param: string | null;
+            /** @description As a problem's, but for model_not_found and context_length_exceeded. */
+            code: string;
+        };
+        /**
          * @description Seconds that it is good for.
          * @default 3600
          */
@@ -1089,6 +1438,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description An error, as OpenAI's clients read it. */
+        OpenAIError: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
         /** @description The ETag still stands. */
         NotModified: {
             headers: {
@@ -1117,6 +1475,7 @@ export interface components {
         evaluationID: components["schemas"]["ID"];
         /** @example plg_aaaaaaaaaaaaaaaaaaaaaaaaaa */
         pluginID: components["schemas"]["ID"];
+        modelName: components["schemas"]["ModelName"];
         /** @example key_aaaaaaaaaaaaaaaaaaaaaaaaaa */
         keyID: components["schemas"]["ID"];
         /** @description The token's jti. */
@@ -1692,6 +2051,102 @@ export interface operations {
                 };
             };
             default: components["responses"]["Problem"];
+        };
+    };
+    listModels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The models. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelList"];
+                };
+            };
+            default: components["responses"]["OpenAIError"];
+        };
+    };
+    getModel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: components["parameters"]["modelName"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The model. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Model"];
+                };
+            };
+            default: components["responses"]["OpenAIError"];
+        };
+    };
+    createCompletion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description The texts. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Completion"];
+                    "text/event-stream": string;
+                };
+            };
+            default: components["responses"]["OpenAIError"];
+        };
+    };
+    createChatCompletion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChatCompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description The answers. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatCompletion"];
+                    "text/event-stream": string;
+                };
+            };
+            default: components["responses"]["OpenAIError"];
         };
     };
     listPlugins: {
