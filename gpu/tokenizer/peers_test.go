@@ -13,6 +13,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/zoo/zootest"
 )
 
@@ -43,6 +44,18 @@ func jsonLines(t *testing.T, texts []string) *bytes.Buffer {
 // ask returns what Transformers makes of texts, with the tokenizer of dir.
 func ask(t *testing.T, dir string, texts []string) (map[string]string, []zootest.Token) {
 	t.Helper()
+	head, tokens := answers(t, dir, texts)
+	return head.MadeWith, tokens
+}
+
+// heading is the first line of tools/peers/tokenizer.py.
+type heading struct {
+	MadeWith map[string]string `json:"made_with"`
+	Path     string            // of a file that the tokenizer is in
+}
+
+func answers(t *testing.T, dir string, texts []string) (head heading, tokens []zootest.Token) {
+	t.Helper()
 	cmd := exec.Command(peersPython(t), filepath.Join("..", "..", "tools", "peers", "tokenizer.py"), dir)
 	cmd.Stdin, cmd.Stderr = jsonLines(t, texts), os.Stderr
 	out, err := cmd.Output()
@@ -51,10 +64,6 @@ func ask(t *testing.T, dir string, texts []string) (map[string]string, []zootest
 	}
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, 1<<20)
-	var head struct {
-		MadeWith map[string]string `json:"made_with"`
-	}
-	var tokens []zootest.Token
 	for lines.Scan() {
 		if head.MadeWith == nil {
 			if err := json.Unmarshal(lines.Bytes(), &head); err != nil {
@@ -71,7 +80,7 @@ func ask(t *testing.T, dir string, texts []string) (map[string]string, []zootest
 	if len(tokens) != len(texts) {
 		t.Fatalf("%d answers to %d texts", len(tokens), len(texts))
 	}
-	return head.MadeWith, tokens
+	return head, tokens
 }
 
 // folder makes a folder for Transformers to open; class "" is T5's own, which rebuilds the pipeline and takes only the data.
@@ -166,5 +175,25 @@ func TestPeersConverted(t *testing.T) {
 	}
 	for _, c := range want {
 		checkCase(t, "converted", tok, c)
+	}
+}
+
+// TestPeersSmolLM2 is a vocabulary of the size that people use, out of a GGUF file.
+func TestPeersSmolLM2(t *testing.T) {
+	head, want := answers(t, "smollm2", slices.Concat(causalTexts, hardTexts, mixedTexts(10000)))
+	file, err := checkpoint.OpenGGUF(os.DirFS(filepath.Dir(head.Path)), filepath.Base(head.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	tok, err := FromGGUF(file.Values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := tok.VocabSize(); n != 49152 {
+		t.Errorf("%d tokens", n)
+	}
+	for _, c := range want {
+		checkCase(t, "SmolLM2", tok, c)
 	}
 }
