@@ -153,6 +153,16 @@ func (p *tab) equip() {
 	p.js(`robot.until("the page", () => document.querySelector("main h1"))`)
 }
 
+// forget leaves the page for one that knows nothing of before: no work, no token, no plugins.
+func (p *tab) forget() {
+	p.t.Helper()
+	const forget = `(localStorage.clear(), sessionStorage.clear())`
+	p.js(`addEventListener("pagehide", () => ` + forget + `)`)
+	p.load("/docs-of-nothing") // another page of this one, so that a link to it is not a mere change of the fragment
+	p.js(`addEventListener("pagehide", () => ` + forget + `)`)
+	p.js(`new Promise((r) => (indexedDB.deleteDatabase("medley").onsuccess = r))`)
+}
+
 // js runs an expression in the page and awaits it.
 func (p *tab) js(expression string) {
 	p.t.Helper()

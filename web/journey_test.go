@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,15 +18,23 @@ func journey(t *testing.T, s *platform, p *tab) {
 	p.load("/")
 	p.act("click", "Sign in")
 	p.act("fill", "Token or API key", "not-a-token")
-	p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not(:disabled)")).then((b) => b.click())`)
+	p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not([aria-disabled])")).then((b) => b.click())`)
 	p.act("see", "The server does not take this token")
 	p.act("click", "Not now")
 	signIn(p, s.token)
 	p.act("go", "/")
 	p.act("click", "several")
 	p.act("see", "Hold out")
+	p.act("click", "Count tokens")
+	p.until("the server's token counts beside rows", `document.querySelectorAll(".example-tokens").length === 5 && [...document.querySelectorAll(".example-tokens")].every((e) => /^\d+ \+ \d+ tokens$/.test(e.innerText))`)
+	p.shot("journey-0-task")
 	p.act("go", "/modules")
 	p.act("see", "of 22 chosen")
+	p.act("click", "Suggest for my task")
+	p.act("see", "help most are chosen")
+	if chosen := eval[[]string](p, `[...document.querySelectorAll(".module:has(:checked) .module-name")].map((e) => e.textContent)`); !slices.Contains(chosen, "zoo/plural") || len(chosen) > 8 {
+		t.Errorf("the server suggests %q", chosen)
+	}
 	p.shot("journey-1-modules")
 	p.act("fill", "Search by name", "plural")
 	p.until("one module", `document.querySelectorAll(".module").length === 1`)
@@ -53,7 +62,10 @@ func journey(t *testing.T, s *platform, p *tab) {
 	p.until("the end", `!document.querySelector(".control")`)
 	p.act("go", "/result")
 	p.act("see", "Take it with you")
-	p.act("see", "Ended by: canceled")
+	p.act("see", "It was stopped early.")
+	if tiles := eval[[]string](p, tiles); tiles[0] != "berries end" {
+		t.Errorf("the tiles of tokens say %q", tiles)
+	}
 	p.shot("journey-4-result")
 	p.act("click", "Trace")
 	sameInWazero(t, p.downloaded(".trace.jsonl"))
@@ -68,10 +80,17 @@ func journey(t *testing.T, s *platform, p *tab) {
 	p.until("the job's end", `document.querySelector(".state.succeeded")`)
 	p.act("click", "Result")
 	p.act("see", "Result of the job", 20_000)
+	p.until("the tiles of the job", `document.querySelector(".token")`)
+	if tiles := eval[[]string](p, tiles); tiles[0] != "berries end" {
+		t.Errorf("the tiles of tokens of the job say %q", tiles)
+	}
 	p.shot("journey-5-job")
 	p.act("click", "Download the adapter")
 	checkAdapter(t, p.downloaded(".zip"), eval[map[string]float64](p, shownWeights), "zoo/")
 }
+
+// tiles are the texts of the target tokens, put together, and what stands for the end.
+const tiles = `[...document.querySelectorAll(".words li")].map((li) => [...li.querySelectorAll(".token bdi")].map((e) => e.textContent).join("").trim() + " " + [...li.querySelectorAll(".token em")].map((e) => e.textContent).join(" "))`
 
 func ensureSignedIn(p *tab, token string) {
 	p.t.Helper()
@@ -85,7 +104,7 @@ func signIn(p *tab, token string) {
 	p.t.Helper()
 	p.act("click", "Sign in")
 	p.act("fill", "Token or API key", token)
-	p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not(:disabled)")).then((b) => b.click())`)
+	p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not([aria-disabled])")).then((b) => b.click())`)
 	p.act("gone", "Paste a token")
 }
 
@@ -155,7 +174,7 @@ func faults(t *testing.T, s *platform, p *tab) {
 			s.token = s.newToken("admin", "1h")
 			p.act("click", "Sign in again")
 			p.act("fill", "Token or API key", s.token)
-			p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not(:disabled)")).then((b) => b.click())`)
+			p.js(`robot.until("the button", () => document.querySelector("dialog button[type=submit]:not([aria-disabled])")).then((b) => b.click())`)
 			p.act("gone", "Your token has expired", 30_000)
 		}
 	})
@@ -254,6 +273,23 @@ func names(t *testing.T, s *platform, p *tab) {
 	p.act("see", "Loaded: <img src=x")
 	calm(t, p, "plugin")
 	p.shot("names-plugin")
+
+	// So are the texts of tokens.
+	s.hostile.Store(false)
+	s.pieces.Store(true)
+	defer s.pieces.Store(false)
+	p.load("/modules")
+	p.act("see", "of 22 chosen")
+	p.act("click", "None")
+	p.act("choose", "zoo/plural")
+	runSearch(p, "random", 3)
+	p.act("go", "/result")
+	p.act("see", "How sure of each token")
+	if tiles := eval[[]string](p, tiles); !strings.HasPrefix(tiles[0], "<img src=x") || !strings.HasPrefix(tiles[2], "a𝕏<b>a𝕏<b>") || len(tiles[2]) > 500 {
+		t.Errorf("tiles of a hostile output say %.200q", tiles)
+	}
+	calm(t, p, "tiles")
+	p.shot("names-tiles")
 }
 
 // calm fails the test if a name did anything.

@@ -36,6 +36,7 @@ type platform struct {
 	cut     atomic.Bool
 	slow    atomic.Int64 // nanoseconds that scores are held up
 	hostile atomic.Bool  // lists have names that no good server would take
+	pieces  atomic.Bool  // tokens have texts that no tokenizer would give
 
 	mu     sync.Mutex
 	server *exec.Cmd
@@ -144,6 +145,12 @@ func (s *platform) proxy() {
 	to.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) } // as if nobody listened
 	to.ErrorLog = log.New(io.Discard, "", 0)
 	to.FlushInterval = -1
+	to.ModifyResponse = func(r *http.Response) error {
+		if s.pieces.Load() && r.Request.URL.Path == "/v1/evaluations" && r.StatusCode == http.StatusCreated {
+			return hostilePieces(r)
+		}
+		return nil
+	}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.cut.Load() {
 			panic(http.ErrAbortHandler)
@@ -194,4 +201,26 @@ func hostileList(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{"items": items})
+}
+
+// hostilePieces makes the first token of each example a text that attacks.
+func hostilePieces(r *http.Response) error {
+	var evaluation map[string]any
+	if err := json.NewDecoder(r.Body).Decode(&evaluation); err != nil {
+		return err
+	}
+	r.Body.Close()
+	pieces, ok := evaluation["pieces"].([]any)
+	for i := range pieces {
+		if of, _ := pieces[i].([]any); len(of) > 0 {
+			of[0] = hostileNames[i%len(hostileNames)]
+		}
+	}
+	text, err := json.Marshal(evaluation)
+	if err != nil || !ok {
+		return fmt.Errorf("the evaluation has no pieces: %w", err)
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	r.Header.Set("Content-Length", fmt.Sprint(len(text)))
+	return nil
 }

@@ -291,7 +291,8 @@ func (w *cluster) task(n int) map[string]any {
 	return map[string]any{"base": w.base, "modules": w.modules[:n], "examples": w.examples}
 }
 
-// forget has the cluster forget every score.
+// forget has the cluster forget every score: a gateway keeps those of the last five seconds near.
 func (w *cluster) forget(ctx context.Context) error {
+	pause(ctx, 6*time.Second)
 	return w.cache.Del(ctx, "medley:cache:values", "medley:cache:order").Err()
 }

@@ -166,7 +166,7 @@ func loadFolder(folder string) (*lora.Adapter, error) {
 	return m.Load()
 }
 
-// madeUp makes modules of a rank on the maps that PEFT's default targets of T5 are, q and v, with small random factors.
+// madeUp makes modules of a rank on the maps that PEFT's default targets are, q and v, with small random factors.
 func (m *model) madeUp(rank int) func(name string) (*lora.Adapter, error) {
 	maps := m.engine.Model().Maps()
 	factors := map[int][]float32{} // by length: a standard deviation of 0.02
@@ -179,7 +179,7 @@ func (m *model) madeUp(rank int) func(name string) (*lora.Adapter, error) {
 	return func(name string) (*lora.Adapter, error) {
 		a := &lora.Adapter{Name: name}
 		for target, shape := range maps {
-			if !strings.HasSuffix(target, ".q") && !strings.HasSuffix(target, ".v") {
+			if kind := strings.TrimSuffix(target[strings.LastIndex(target, ".")+1:], "_proj"); kind != "q" && kind != "v" {
 				continue
 			}
 			a.Layers = append(a.Layers, lora.Layer{

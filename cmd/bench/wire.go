@@ -12,7 +12,7 @@ import (
 
 // request asks a worker to measure something. Workers are this program (work) and tools/peers/bench.py; a peer does not know every field.
 type request struct {
-	Op      string `json:"op"`                // about, product, score, searches
+	Op      string `json:"op"`                // about, product, score, searches, continue
 	Library string `json:"library,omitempty"` // of a product: openblas, torch; of this program's work: the backend
 	Weights string `json:"weights,omitempty"` // form of the base's weights: f32, bf16, int8
 
@@ -33,7 +33,11 @@ type request struct {
 	Sums       bool        `json:"sums,omitempty"`   // LoraHub's product of sums, which is what the peer does, instead of delta
 	Upload     bool        `json:"upload,omitempty"` // modules that no candidate uses are on the backend too
 
-	Count int `json:"count,omitempty"` // of searches, one after the other, in one process
+	Count int `json:"count,omitempty"` // of searches, one after the other, in one process; of tokens that continue a prompt
+
+	// A continuation is of that many sequences at once, all of the same prompt, each under one of Modules made-up ones if there are any.
+	Prompt    []int32 `json:"prompt,omitempty"`
+	Sequences int     `json:"sequences,omitempty"`
 }
 
 // reply answers a request.
@@ -44,6 +48,11 @@ type reply struct {
 	Losses   []float64         `json:"losses,omitempty"`   // token-mean cross-entropy, by candidate
 	Resident float64           `json:"resident,omitempty"` // MiB of the process afterwards; 0 where it is not known
 	Samples  []sample          `json:"samples,omitempty"`
+
+	First  float64 `json:"first,omitempty"`  // seconds until a continuation's first token
+	Tokens int     `json:"tokens,omitempty"` // made in Seconds, of all sequences
+	IDs    []int32 `json:"ids,omitempty"`    // the first sequence's
+	Peak   float64 `json:"peak,omitempty"`   // MiB that the process has held at most
 }
 
 // sample is the memory of a process after so many searches.

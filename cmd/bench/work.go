@@ -71,6 +71,8 @@ func (b *bench) do(r request) (reply, error) {
 		return b.score(r)
 	case "searches":
 		return b.searches(r)
+	case "continue":
+		return b.continuation(r)
 	}
 	return reply{}, errors.New("unknown request " + r.Op)
 }

@@ -38,9 +38,28 @@ func (a *app) printJSON(v any) error {
 }
 
 // onTerminal says whether progress can be drawn over itself.
-func (a *app) onTerminal() bool {
-	f, ok := a.stderr.(*os.File)
+func (a *app) onTerminal() bool { return isTerminal(a.stderr) }
+
+func isTerminal(w io.Writer) bool {
+	if out, ok := w.(*output); ok {
+		w = out.Writer
+	}
+	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// output is a writer that remembers its first failure, so that what nobody got is no success.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // progress shows one long step: a bar on a terminal, plain lines a few seconds apart elsewhere. The zero total means unknown.

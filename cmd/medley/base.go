@@ -22,7 +22,7 @@ import (
 // evaluator process.
 type session interface {
 	compose.Model
-	Count(ctx context.Context, examples []task.Example) (tokens []int, warnings []string, err error)
+	Count(ctx context.Context, examples []task.Example) (task.Counts, error)
 	Answer(ctx context.Context, prompts []engine.Prompt, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)
 	Close() error
 }

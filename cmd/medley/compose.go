@@ -176,7 +176,7 @@ func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) er
 	}
 	out.Rank = adapters.Rank(written)
 	if err := writeJSON(filepath.Join(c.Out, compositionName), out); err != nil {
-		return err
+		return fault.In("--out "+c.Out+": "+compositionName, err)
 	}
 	if c.Report != "" {
 		if err := c.writeReport(s, &out); err != nil {
@@ -191,6 +191,10 @@ func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) er
 	if err == nil && s.failure != nil {
 		a.note("the best of %d evaluations was kept", result.Evaluations)
 		return fault.Wrap(s.failure, fault.Internal, "", "%v", s.failure)
+	}
+	if err == nil && s.untraced != nil {
+		a.note("the search went on without its trace")
+		return s.untraced
 	}
 	if err == nil && a.ctx.Err() != nil { // also after the search, while answers were generated
 		a.note("canceled: the best of %d evaluations was kept%s", result.Evaluations, resumeHint(c.Trace))

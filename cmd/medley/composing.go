@@ -20,29 +20,26 @@ type composing struct {
 
 	optimizer *proposer
 	failure   error // what the optimizer ended the search with, if it did
+	untraced  error // why the trace is not whole, if it is not
 
 	baseDigest func() (string, error) // of the base's folder, read when first asked for
 }
 
 // search runs the job, recording it in the file called trace unless that is empty. labels names what the trace depends on. An optimizer that
-// fails after some candidate was scored ends the search, not the job: s.failure says why.
+// fails after some candidate was scored ends the search, not the job: s.failure says why. Nor does a trace that cannot be written: s.untraced.
 func (s *composing) search(labels func(modules []string) (map[string]string, error), trace string) (result compose.Result, err error) {
 	model, err := s.base.open(lora.Method(s.flags.Method), s.modules)
 	if err != nil {
 		return result, err
 	}
 	defer model.Close()
-	_, warnings, err := model.Count(s.app.ctx, s.job.Examples)
+	counts, err := model.Count(s.app.ctx, s.job.Examples)
 	if err != nil {
 		return result, err
 	}
 	if trace != "" {
 		file := &traceFile{path: trace}
-		defer func() {
-			if closing := file.close(); err == nil {
-				err = closing
-			}
-		}()
+		defer func() { s.untraced = file.close() }()
 		s.job.Begin = func(p search.Problem, modules []string) ([]search.Evaluation, func(search.Evaluation), error) {
 			found, err := labels(modules)
 			if err != nil {
@@ -77,9 +74,9 @@ func (s *composing) search(labels func(modules []string) (map[string]string, err
 			return result, s.failure
 		}
 		result.Stopped = search.StoppedFailed
-		warnings = append(warnings, fmt.Sprintf("The optimizer failed after %d of %d evaluations.", result.Evaluations, s.job.Budget))
+		counts.Warnings = append(counts.Warnings, fmt.Sprintf("The optimizer failed after %d of %d evaluations.", result.Evaluations, s.job.Budget))
 	}
-	result.Warnings = append(warnings, result.Warnings...)
+	result.Warnings = append(counts.Warnings, result.Warnings...)
 	return result, err
 }
 

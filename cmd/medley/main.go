@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 )
 
@@ -86,8 +87,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return exitUsage
 	}
-	a := &app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, args: args}
-	return a.exitCode(parsed.Run(a))
+	out := &output{Writer: stdout}
+	a := &app{ctx: ctx, stdin: stdin, stdout: out, stderr: stderr, args: args}
+	err = parsed.Run(a)
+	if err == nil && out.err != nil {
+		err = fault.In("standard output", checkpoint.IOFault(out.err, "written"))
+	}
+	return a.exitCode(err)
 }
 
 // joinNegative writes "--weights -1,0.5" as "--weights=-1,0.5": a value that begins like a flag would be taken for one.

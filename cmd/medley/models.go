@@ -240,8 +240,8 @@ func (m *openModel) Backend() string {
 
 // Tokens counts target tokens.
 func (m *openModel) Tokens(examples []task.Example) ([]int, error) {
-	tokens, _, err := m.Count(context.Background(), examples)
-	return tokens, err
+	counts, err := m.Count(context.Background(), examples)
+	return counts.Outputs, err
 }
 
 // Generate answers inputs greedily.

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/term"
 
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/wasm/check"
@@ -46,7 +45,7 @@ func (c *pluginCheckCommand) Run(a *app) error {
 		Worker: func() *exec.Cmd { return self(context.Background(), "plugin", "worker") }, // package check ends it
 	}
 	shown := &checkPrinter{w: a.stdout, marks: plainMarks}
-	if f, ok := a.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(a.stdout) {
 		shown.marks = terminalMarks
 	}
 	if !c.JSON {

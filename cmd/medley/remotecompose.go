@@ -178,8 +178,8 @@ func (c *composeCommand) fetch(ctx context.Context, a *app, s *server, made *api
 		return err
 	}
 	out.Adapter, out.Command = c.Out, commandLine(a.args)
-	if err := writeJSON(filepath.Join(c.Out, "composition.json"), out); err != nil {
-		return err
+	if err := writeJSON(filepath.Join(c.Out, compositionName), out); err != nil {
+		return fault.In("--out "+c.Out+": "+compositionName, err)
 	}
 	if c.Report != "" {
 		r, err := s.GetReportWithResponse(ctx, made.ID, &api.GetReportParams{})

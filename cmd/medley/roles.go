@@ -231,7 +231,7 @@ func (f workerFlags) check() error {
 	if f.Concurrency < 1 || f.Concurrency > 1000 {
 		return fault.New(fault.Invalid, "--concurrency", "%d is outside [1, 1000]", f.Concurrency)
 	}
-	if f.Lease < time.Second || f.Lease > time.Hour {
+	if f.Lease < time.Second || f.Lease > store.MaxLease {
 		return fault.New(fault.Invalid, "--lease", "%v is outside [1s, 1h]", f.Lease)
 	}
 	return nil

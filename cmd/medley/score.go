@@ -114,12 +114,12 @@ func (c *scoreCommand) score(a *app, f backendFlag, objective task.Objective, ex
 		return nil, err
 	}
 	defer model.Close()
-	tokens, warnings, err := model.Count(a.ctx, examples)
+	counts, err := model.Count(a.ctx, examples)
 	if err != nil {
 		return nil, err
 	}
 	if f == c.backendFlag { // not a second time for the comparison
-		for _, w := range warnings {
+		for _, w := range counts.Warnings {
 			a.note("warning: %s", w)
 		}
 	}
@@ -128,7 +128,7 @@ func (c *scoreCommand) score(a *app, f backendFlag, objective task.Objective, ex
 		return nil, err
 	}
 	out := &scoreOutput{Modules: names(modules), Backend: base.backend, Precision: f.Precision}
-	out.add(scores, tokens, weights, objective)
+	out.add(scores, counts.Outputs, weights, objective)
 	return out, nil
 }
 

@@ -139,3 +139,19 @@ func TestPrecision(t *testing.T) {
 		}
 	}
 }
+
+// Rows of padding alone are rows: nothing is masked away until no number is left.
+func TestScoreOfPadding(t *testing.T) {
+	p := newPlace(t)
+	examples := p.write(t, "pad.jsonl", `{"input":"<pad> <pad>","output":"<pad>"}`+"\n"+`{"input":"","output":"x"}`+"\n"+`{"input":"   ","output":"x"}`)
+	args := append([]string{"score", "--base", p.base(), "--examples", examples, "--weights", "0.5", "--backend", "reference", "--json"}, p.modules("add")...)
+	got := decode[scoreOutput](t, succeed(t, args...))
+	if len(got.Scores) != 1 || len(got.Scores[0].Examples) != 3 {
+		t.Fatalf("%+v", got)
+	}
+	for i, e := range got.Scores[0].Examples {
+		if loss := float64(e.Loss); !(loss > 0) || math.IsInf(loss, 0) {
+			t.Errorf("example %d: a loss of %v", i+1, loss)
+		}
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -162,10 +161,7 @@ func innermost(err error) error {
 
 // serve answers requests until a.ctx ends, and then lets those under way come to their end.
 func (f gatewayFlags) serve(a *app, p *platform.Platform, listener net.Listener) error {
-	if os.Getenv("GOGC") == "" {
-		// Most of a gateway's memory is idle connections, in proportion to which Go lets garbage grow.
-		debug.SetGCPercent(50)
-	}
+	tuneCollector(a.ctx)
 	closing, closeStreams := context.WithCancel(context.Background())
 	defer closeStreams()
 	o := p.Gateway()

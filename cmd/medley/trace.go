@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/search"
 )
@@ -29,7 +30,9 @@ func (t *traceFile) begin(header search.TraceHeader) ([]search.Evaluation, error
 	}
 	if trace == nil {
 		if t.file, err = os.OpenFile(t.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644); err == nil {
-			t.writer, err = search.NewTraceWriter(t.file, header)
+			t.writer, err = search.NewTraceWriter(t, header)
+		} else {
+			err = checkpoint.IOFault(err, "written")
 		}
 		return nil, fault.In("--trace "+t.path, err)
 	}
@@ -37,15 +40,15 @@ func (t *traceFile) begin(header search.TraceHeader) ([]search.Evaluation, error
 		return nil, fault.In("--trace "+t.path, err)
 	}
 	if t.file, err = os.OpenFile(t.path, os.O_RDWR, 0); err != nil {
-		return nil, fault.In("--trace", err)
+		return nil, fault.In("--trace "+t.path, checkpoint.IOFault(err, "written"))
 	}
 	if err := t.file.Truncate(trace.Size); err != nil {
-		return nil, fault.In("--trace "+t.path, err)
+		return nil, fault.In("--trace "+t.path, checkpoint.IOFault(err, "written"))
 	}
 	if _, err := t.file.Seek(trace.Size, io.SeekStart); err != nil {
-		return nil, fault.In("--trace "+t.path, err)
+		return nil, fault.In("--trace "+t.path, checkpoint.IOFault(err, "written"))
 	}
-	t.writer = search.ContinueTrace(t.file)
+	t.writer = search.ContinueTrace(t)
 	return trace.Evaluations, nil
 }
 
@@ -90,6 +93,15 @@ func same(got, want search.TraceHeader) error {
 	return nil
 }
 
+// Write is for the writer of the trace, which writes whole rounds.
+func (t *traceFile) Write(round []byte) (int, error) {
+	n, err := t.file.Write(round)
+	if err != nil {
+		err = checkpoint.IOFault(err, "written")
+	}
+	return n, err
+}
+
 // observe records one evaluation; a failure is told by close.
 func (t *traceFile) observe(e search.Evaluation) { t.writer.Observe(e) }
 
@@ -99,8 +111,8 @@ func (t *traceFile) close() error {
 		return nil
 	}
 	err := t.writer.Err()
-	if closing := t.file.Close(); err == nil {
-		err = closing
+	if closing := t.file.Close(); err == nil && closing != nil {
+		err = checkpoint.IOFault(closing, "written")
 	}
 	return fault.In("--trace "+t.path, err)
 }

@@ -130,8 +130,7 @@ func (m *model) tokens(args []js.Value) (any, error) {
 		for _, w := range warnings { // of the output, the input being empty
 			_, cut, _ = strings.Cut(w, ": ")
 		}
-		decoder := m.engine.Tokenizer.NewDecoder()
-		texts := array(encoded[0].Target, func(id int32) any { return decoder.Next(id) })
+		texts := array(m.engine.Pieces(encoded[0].Target), func(text string) any { return text })
 		return map[string]any{"input": len(source), "output": texts, "warning": cut}
 	}), nil
 }

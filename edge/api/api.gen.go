@@ -341,11 +341,17 @@ type Evaluation struct {
 	Expires Time   `json:"expires"`
 	ID      ID     `json:"id"`
 
+	// InputTokens Tokens of each example's input.
+	InputTokens []int `json:"input_tokens"`
+
 	// Method delta: the sum of the modules' updates. product: LoraHub's own composition.
 	Method Method `json:"method"`
 
 	// Modules Their order is that of weights.
 	Modules Modules `json:"modules"`
+
+	// Pieces Texts of the target tokens, the end's empty: of as many of the first examples as have up to 16384 tokens in all.
+	Pieces [][]string `json:"pieces"`
 
 	// Tokens Target tokens of each example, in the order of log_probs.
 	Tokens   []int    `json:"tokens"`
@@ -693,6 +699,26 @@ type StreamOptions struct {
 	IncludeUsage bool `json:"include_usage,omitempty"`
 }
 
+// Suggestion defines model for Suggestion.
+type Suggestion struct {
+	// Loss A number that JSON can hold whatever its value; null is not a number.
+	Loss   Number `json:"loss"`
+	Module ID     `json:"module"`
+}
+
+// SuggestionRequest defines model for SuggestionRequest.
+type SuggestionRequest struct {
+	// Count The most modules to name.
+	Count int `json:"count,omitempty"`
+}
+
+// Suggestions defines model for Suggestions.
+type Suggestions struct {
+	// BaseLoss Loss of the base alone; a module with a higher one does not help by itself.
+	BaseLoss Number       `json:"base_loss"`
+	Modules  []Suggestion `json:"modules"`
+}
+
 // TTL Seconds that it is good for.
 type TTL = int
 
@@ -976,6 +1002,9 @@ type OpenEvaluationJSONRequestBody = EvaluationRequest
 // ScoreCandidatesJSONRequestBody defines body for ScoreCandidates for application/json ContentType.
 type ScoreCandidatesJSONRequestBody = Candidates
 
+// SuggestModulesJSONRequestBody defines body for SuggestModules for application/json ContentType.
+type SuggestModulesJSONRequestBody = SuggestionRequest
+
 // GenerateJSONRequestBody defines body for Generate for application/json ContentType.
 type GenerateJSONRequestBody = GenerationRequest
 
@@ -1216,6 +1245,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/evaluations/{evaluation}/scores (the `ScoreCandidates` operationId).
 	ScoreCandidates(ctx context.Context, evaluation EvaluationID, body ScoreCandidatesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SuggestModulesWithBody Rank the session's modules by how each does alone
+	//
+	// Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/evaluations/{evaluation}/suggestions (the `SuggestModules` operationId).
+	SuggestModulesWithBody(ctx context.Context, evaluation EvaluationID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SuggestModules Rank the session's modules by how each does alone
+	//
+	// Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/evaluations/{evaluation}/suggestions (the `SuggestModules` operationId).
+	SuggestModules(ctx context.Context, evaluation EvaluationID, body SuggestModulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GenerateWithBody Answer prompts with a base and modules
 	//
@@ -1757,6 +1804,44 @@ func (c *Client) ScoreCandidatesWithBody(ctx context.Context, evaluation Evaluat
 // Corresponds with POST /v1/evaluations/{evaluation}/scores (the `ScoreCandidates` operationId).
 func (c *Client) ScoreCandidates(ctx context.Context, evaluation EvaluationID, body ScoreCandidatesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewScoreCandidatesRequest(c.Server, evaluation, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SuggestModulesWithBody Rank the session's modules by how each does alone
+//
+// Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/evaluations/{evaluation}/suggestions (the `SuggestModules` operationId).
+func (c *Client) SuggestModulesWithBody(ctx context.Context, evaluation EvaluationID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSuggestModulesRequestWithBody(c.Server, evaluation, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SuggestModules Rank the session's modules by how each does alone
+//
+// Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/evaluations/{evaluation}/suggestions (the `SuggestModules` operationId).
+func (c *Client) SuggestModules(ctx context.Context, evaluation EvaluationID, body SuggestModulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSuggestModulesRequest(c.Server, evaluation, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2982,6 +3067,53 @@ func NewScoreCandidatesRequestWithBody(server string, evaluation EvaluationID, c
 	return req, nil
 }
 
+// NewSuggestModulesRequest calls the generic SuggestModules builder with application/json body
+func NewSuggestModulesRequest(server string, evaluation EvaluationID, body SuggestModulesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSuggestModulesRequestWithBody(server, evaluation, "application/json", bodyReader)
+}
+
+// NewSuggestModulesRequestWithBody constructs an http.Request for the SuggestModules method, with any body, and a specified content type
+func NewSuggestModulesRequestWithBody(server string, evaluation EvaluationID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "evaluation", evaluation, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/evaluations/%s/suggestions", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGenerateRequest calls the generic Generate builder with application/json body
 func NewGenerateRequest(server string, body GenerateJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -4124,6 +4256,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/evaluations/{evaluation}/scores (the `ScoreCandidates` operationId).
 	ScoreCandidatesWithResponse(ctx context.Context, evaluation EvaluationID, body ScoreCandidatesJSONRequestBody, reqEditors ...RequestEditorFn) (*ScoreCandidatesResponse, error)
 
+	// SuggestModulesWithBodyWithResponse Rank the session's modules by how each does alone
+	//
+	// Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/evaluations/{evaluation}/suggestions (the `SuggestModules` operationId).
+	SuggestModulesWithBodyWithResponse(ctx context.Context, evaluation EvaluationID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SuggestModulesResponse, error)
+
+	// SuggestModulesWithResponse Rank the session's modules by how each does alone
+	//
+	// Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/evaluations/{evaluation}/suggestions (the `SuggestModules` operationId).
+	SuggestModulesWithResponse(ctx context.Context, evaluation EvaluationID, body SuggestModulesJSONRequestBody, reqEditors ...RequestEditorFn) (*SuggestModulesResponse, error)
+
 	// GenerateWithBodyWithResponse Answer prompts with a base and modules
 	//
 	// A stream of JSON lines. One whose last line has neither "end" nor "problem" was cut off.
@@ -5198,6 +5348,54 @@ func (r ScoreCandidatesResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ScoreCandidatesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SuggestModulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Suggestions
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SuggestModulesResponse) GetJSON200() *Suggestions {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SuggestModulesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SuggestModulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SuggestModulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SuggestModulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SuggestModulesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6412,6 +6610,36 @@ func (c *ClientWithResponses) ScoreCandidatesWithResponse(ctx context.Context, e
 	return ParseScoreCandidatesResponse(rsp)
 }
 
+// SuggestModulesWithBodyWithResponse Rank the session's modules by how each does alone
+//
+// Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/evaluations/{evaluation}/suggestions (the `SuggestModules` operationId).
+func (c *ClientWithResponses) SuggestModulesWithBodyWithResponse(ctx context.Context, evaluation EvaluationID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SuggestModulesResponse, error) {
+	rsp, err := c.SuggestModulesWithBody(ctx, evaluation, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSuggestModulesResponse(rsp)
+}
+
+// SuggestModulesWithResponse Rank the session's modules by how each does alone
+//
+// Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/evaluations/{evaluation}/suggestions (the `SuggestModules` operationId).
+func (c *ClientWithResponses) SuggestModulesWithResponse(ctx context.Context, evaluation EvaluationID, body SuggestModulesJSONRequestBody, reqEditors ...RequestEditorFn) (*SuggestModulesResponse, error) {
+	rsp, err := c.SuggestModules(ctx, evaluation, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSuggestModulesResponse(rsp)
+}
+
 // GenerateWithBodyWithResponse Answer prompts with a base and modules
 //
 // A stream of JSON lines. One whose last line has neither "end" nor "problem" was cut off.
@@ -7383,6 +7611,39 @@ func ParseScoreCandidatesResponse(rsp *http.Response) (*ScoreCandidatesResponse,
 	return response, nil
 }
 
+// ParseSuggestModulesResponse parses an HTTP response from a SuggestModulesWithResponse call
+func ParseSuggestModulesResponse(rsp *http.Response) (*SuggestModulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SuggestModulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Suggestions
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGenerateResponse parses an HTTP response from a GenerateWithResponse call
 func ParseGenerateResponse(rsp *http.Response) (*GenerateResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8080,6 +8341,9 @@ type ServerInterface interface {
 	// ScoreCandidates Score a batch of weight vectors
 	// (POST /v1/evaluations/{evaluation}/scores)
 	ScoreCandidates(ctx echo.Context, evaluation EvaluationID) error
+	// SuggestModules Rank the session's modules by how each does alone
+	// (POST /v1/evaluations/{evaluation}/suggestions)
+	SuggestModules(ctx echo.Context, evaluation EvaluationID) error
 	// Generate Answer prompts with a base and modules
 	// (POST /v1/generations)
 	Generate(ctx echo.Context) error
@@ -8588,6 +8852,22 @@ func (w *ServerInterfaceWrapper) ScoreCandidates(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ScoreCandidates(ctx, evaluation)
+	return err
+}
+
+// SuggestModules converts echo context to params.
+func (w *ServerInterfaceWrapper) SuggestModules(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "evaluation" -------------
+	var evaluation EvaluationID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "evaluation", ctx.Param("evaluation"), &evaluation, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter evaluation: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SuggestModules(ctx, evaluation)
 	return err
 }
 
@@ -9139,6 +9419,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.DELETE(options.BaseURL+"/v1/evaluations/:evaluation", wrapper.CloseEvaluation, options.OperationMiddlewares["closeEvaluation"]...)
 	router.GET(options.BaseURL+"/v1/evaluations/:evaluation", wrapper.GetEvaluation, options.OperationMiddlewares["getEvaluation"]...)
 	router.POST(options.BaseURL+"/v1/evaluations/:evaluation/scores", wrapper.ScoreCandidates, options.OperationMiddlewares["scoreCandidates"]...)
+	router.POST(options.BaseURL+"/v1/evaluations/:evaluation/suggestions", wrapper.SuggestModules, options.OperationMiddlewares["suggestModules"]...)
 	router.POST(options.BaseURL+"/v1/generations", wrapper.Generate, options.OperationMiddlewares["generate"]...)
 	router.GET(options.BaseURL+"/v1/models", wrapper.ListModels, options.OperationMiddlewares["listModels"]...)
 	router.GET(options.BaseURL+"/v1/models/:model", wrapper.GetModel, options.OperationMiddlewares["getModel"]...)
@@ -10107,6 +10388,46 @@ func (response ScoreCandidatesdefaultApplicationProblemPlusJSONResponse) VisitSc
 	return err
 }
 
+type SuggestModulesRequestObject struct {
+	Evaluation EvaluationID `json:"evaluation"`
+	Body       *SuggestModulesJSONRequestBody
+}
+
+type SuggestModulesResponseObject interface {
+	VisitSuggestModulesResponse(w http.ResponseWriter) error
+}
+
+type SuggestModules200JSONResponse Suggestions
+
+func (response SuggestModules200JSONResponse) VisitSuggestModulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SuggestModulesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SuggestModulesdefaultApplicationProblemPlusJSONResponse) VisitSuggestModulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GenerateRequestObject struct {
 	Body *GenerateJSONRequestBody
 }
@@ -10972,6 +11293,9 @@ type StrictServerInterface interface {
 	// ScoreCandidates Score a batch of weight vectors
 	// (POST /v1/evaluations/{evaluation}/scores)
 	ScoreCandidates(ctx context.Context, request ScoreCandidatesRequestObject) (ScoreCandidatesResponseObject, error)
+	// SuggestModules Rank the session's modules by how each does alone
+	// (POST /v1/evaluations/{evaluation}/suggestions)
+	SuggestModules(ctx context.Context, request SuggestModulesRequestObject) (SuggestModulesResponseObject, error)
 	// Generate Answer prompts with a base and modules
 	// (POST /v1/generations)
 	Generate(ctx context.Context, request GenerateRequestObject) (GenerateResponseObject, error)
@@ -11620,6 +11944,54 @@ func (sh *strictHandler) ScoreCandidates(ctx echo.Context, evaluation Evaluation
 		return err
 	} else if validResponse, ok := response.(ScoreCandidatesResponseObject); ok {
 		return validResponse.VisitScoreCandidatesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SuggestModules operation middleware
+func (sh *strictHandler) SuggestModules(ctx echo.Context, evaluation EvaluationID) error {
+	var request SuggestModulesRequestObject
+
+	request.Evaluation = evaluation
+
+	var body SuggestModulesJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SuggestModules(ctx.Request().Context(), request.(SuggestModulesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SuggestModules")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SuggestModulesResponseObject); ok {
+		return validResponse.VisitSuggestModulesResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -34,8 +34,8 @@ func (a *Authority) Require(scope Scope) echo.MiddlewareFunc {
 func (a *Authority) Admit(c echo.Context, scope Scope) error {
 	request := c.Request()
 	ctx := WithAddress(request.Context(), address(c))
-	c.SetRequest(request.WithContext(ctx))
 	if scope == Public {
+		c.SetRequest(request.WithContext(ctx))
 		return nil
 	}
 	if !known(scope) {

@@ -20,6 +20,7 @@ type signed struct {
 	kid    string
 	key    verifyKey
 	claims jwt.MapClaims
+	whose  *Principal // what its claims say, once somebody asked
 }
 
 // seen remembers signatures that were good, by the SHA-256 of the token. Verifying one takes thirty times

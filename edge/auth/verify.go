@@ -75,11 +75,16 @@ func (a *Authority) read(ctx context.Context, text string) (Principal, error) {
 	if err := s.by.validator.Validate(s.claims); err != nil {
 		return Principal{}, reason(err)
 	}
-	p, err := s.by.principal(s.claims, text[:strings.LastIndexByte(text, '.')])
-	if err != nil {
-		return Principal{}, err
+	if s.whose == nil {
+		p, err := s.by.principal(s.claims, text[:strings.LastIndexByte(text, '.')])
+		if err != nil {
+			return Principal{}, err
+		}
+		p.Expires = time.Unix(int64(s.claims["exp"].(float64)), 0)
+		s.whose = &p
+		a.seen.put(text, s)
 	}
-	p.Expires = time.Unix(int64(s.claims["exp"].(float64)), 0)
+	p := *s.whose
 	if p.Expires.After(a.o.Now().Add(MaxTTL + Leeway)) { // its revocation would be forgotten before
 		return Principal{}, refused("is good for longer than a token may be")
 	}

@@ -46,8 +46,8 @@ type Model interface {
 	compose.Model
 	// Backend names what it is computed on.
 	Backend() string
-	// Count returns the target tokens of each example, and a warning for each side that was cut.
-	Count(ctx context.Context, examples []task.Example) (tokens []int, warnings []string, err error)
+	// Count tells what the tokenizer makes of examples.
+	Count(ctx context.Context, examples []task.Example) (task.Counts, error)
 	// Answer answers each prompt under one weight vector; listener hears of each text and end once, in the order of an answer. Errors about
 	// what is asked are about "prompt", "messages" (fault.TooLarge where it is too long) or the sampling.
 	Answer(ctx context.Context, prompts []Prompt, weights []float64, sampling Sampling, listener Listener) ([]Answer, error)

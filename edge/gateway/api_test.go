@@ -178,6 +178,12 @@ func TestEvaluations(t *testing.T) {
 	}
 	s.want(http.StatusBadRequest, "POST", path+"/scores", `{"weights":[[1,2]]}`)
 	s.want(http.StatusNotFound, "POST", path+"/scores", `{"weights":[[1]]}`, "Authorization", "Bearer bob")
+	named := s.want(http.StatusOK, "POST", path+"/suggestions", `{}`)
+	if named.body != `{"base_loss":2,"modules":[{"loss":0,"module":"mod_aaaaaaaaaaaaaaaaaaaaaaaaaa"}]}`+"\n" {
+		t.Errorf("suggestions %s", named.body)
+	}
+	s.want(http.StatusBadRequest, "POST", path+"/suggestions", `{"count":0}`)
+	s.want(http.StatusNotFound, "POST", path+"/suggestions", `{}`, "Authorization", "Bearer bob")
 	s.want(http.StatusNotFound, "DELETE", path, "", "Authorization", "Bearer bob")
 	s.want(http.StatusNoContent, "DELETE", path, "")
 	s.want(http.StatusNotFound, "GET", path, "")

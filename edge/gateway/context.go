@@ -32,7 +32,7 @@ func identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		id := r.Header.Get(requestIDHeader)
-		if !requestIDPattern.MatchString(id) {
+		if id == "" || !requestIDPattern.MatchString(id) {
 			id = rand.Text()
 		}
 		c.Response().Header().Set(requestIDHeader, id)

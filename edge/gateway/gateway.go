@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,6 +83,7 @@ func New(o Options) (*echo.Echo, error) {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect() // headers that name another address can be made up
 	e.HTTPErrorHandler = g.refuse
+	e.JSONSerializer = serializer{}
 	e.Pre(modelNames)
 	e.Use(identify, secure, know(operations), g.answer, g.pace, concreteFirst(operations))
 	if len(o.Origins) > 0 {
@@ -160,13 +162,20 @@ func (g *gateway) limit(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		h := c.Response().Header()
-		h.Set("RateLimit-Policy", fmt.Sprintf(`"default";q=%d;w=%d`, a.Limit, seconds(a.Window)))
-		h.Set("RateLimit", fmt.Sprintf(`"default";r=%d;t=%d`, a.Remaining, seconds(a.Reset)))
+		h.Set("RateLimit-Policy", rateField(";q=", a.Limit, ";w=", seconds(a.Window)))
+		h.Set("RateLimit", rateField(";r=", a.Remaining, ";t=", seconds(a.Reset)))
 		if !a.Allowed {
 			return &waitError{fault.New(RateLimited, "", "there were too many requests"), a.Retry}
 		}
 		return next(c)
 	}
+}
+
+// rateField is a rate as header fields have it, with two of its parameters.
+func rateField(name string, value int64, second string, secondValue int64) string {
+	text := append(make([]byte, 0, 48), `"default"`...)
+	text = strconv.AppendInt(append(text, name...), value, 10)
+	return string(strconv.AppendInt(append(text, second...), secondValue, 10))
 }
 
 // seconds rounds up, so that who waits so long has waited long enough.

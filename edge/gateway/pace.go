@@ -57,16 +57,22 @@ func (p pacer) allowance(bytes int64) time.Duration {
 	return p.grace + time.Duration(bytes)*time.Second/minRate
 }
 
+// later says whether a deadline is enough after the last one that was set for it to be worth its price.
+func (p pacer) later(until, last time.Time) bool { return until.Sub(last) > p.grace/16 }
+
 // pacedReader gives a body the grace and the time that its bytes take at minRate.
 type pacedReader struct {
 	io.ReadCloser
 	pacer
-	start time.Time
-	read  int64
+	start, until time.Time
+	read         int64
 }
 
 func (p *pacedReader) extend() {
-	_ = p.controller.SetReadDeadline(p.start.Add(p.allowance(p.read)))
+	if until := p.start.Add(p.allowance(p.read)); p.later(until, p.until) {
+		p.until = until
+		_ = p.controller.SetReadDeadline(until)
+	}
 }
 
 func (p *pacedReader) Read(b []byte) (int, error) {
@@ -84,11 +90,15 @@ func (p *pacedReader) Read(b []byte) (int, error) {
 type pacedWriter struct {
 	http.ResponseWriter
 	pacer
+	until time.Time
 }
 
 // extend gives a grace more than its own, for net/http may first wait for the rest of a body that nobody has read.
 func (p *pacedWriter) extend(bytes int) {
-	_ = p.controller.SetWriteDeadline(time.Now().Add(p.grace + p.allowance(int64(bytes))))
+	if until := time.Now().Add(p.grace + p.allowance(int64(bytes))); p.later(until, p.until) {
+		p.until = until
+		_ = p.controller.SetWriteDeadline(until)
+	}
 }
 
 func (p *pacedWriter) WriteHeader(status int) {

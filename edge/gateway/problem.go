@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -74,6 +75,9 @@ func asFault(err error) *fault.Error {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &fault.Error{Code: timeout, Message: "the body did not arrive in time"}
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return &fault.Error{Code: Unavailable, Message: "the server has no room left on a disk"}
 	}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f

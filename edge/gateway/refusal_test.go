@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +32,8 @@ func example(op gateway.Operation) (path, body, contentType string) {
 		body = compositionText
 	case "scoreCandidates":
 		body = `{"weights":[[0]]}`
+	case "suggestModules":
+		body = `{"count":3}`
 	case "generate":
 		body = `{"base":"google/flan-t5-base","inputs":["x"]}`
 	case "createCompletion":
@@ -127,6 +131,8 @@ func TestFaultsBecomeProblems(t *testing.T) {
 		{fault.Wrap(secret, "unheard_of", "", "secret detail"), 500, "internal"},
 		{secret, 500, "internal"},
 		{context.DeadlineExceeded, 503, "unavailable"},
+		{&os.PathError{Op: "secret", Path: "secret", Err: syscall.ENOSPC}, 503, "unavailable"},
+		{fault.Wrap(errors.Join(syscall.ENOSPC, secret), fault.Internal, "", "secret detail"), 503, "unavailable"},
 	} {
 		s.m.refuse = c.err
 		a := s.want(c.status, "GET", path, "", "X-Request-Id", "mine-1")

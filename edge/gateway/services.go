@@ -99,6 +99,8 @@ type Evaluations interface {
 	Evaluation(ctx context.Context, owner, id string) (api.Evaluation, error)
 	// Score returns one score per candidate; Objective is not read.
 	Score(ctx context.Context, owner, id string, candidates [][]float64) ([]search.Score, error)
+	// Suggest names up to count modules of an evaluation, by their losses alone.
+	Suggest(ctx context.Context, owner, id string, count int) (api.Suggestions, error)
 	CloseEvaluation(ctx context.Context, owner, id string) error
 }
 

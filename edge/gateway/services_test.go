@@ -11,6 +11,7 @@ import (
 	"github.com/medley-lora/medley/edge/record"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/search"
+	"github.com/medley-lora/medley/shared/wire"
 )
 
 func owned(owner string) func(record.Composition) bool {
@@ -138,8 +139,8 @@ func (m *memory) OpenEvaluation(_ context.Context, owner string, r api.Evaluatio
 		return m.evaluations.rows[id], err
 	}
 	e := api.Evaluation{
-		ID: m.object(owner, "evl").ID, Base: r.Base, Modules: r.Modules, Method: r.Method, Tokens: []int{3}, Warnings: []string{},
-		Backend: "cpu", Expires: time.Now().Add(time.Hour),
+		ID: m.object(owner, "evl").ID, Base: r.Base, Modules: r.Modules, Method: r.Method, InputTokens: []int{2}, Tokens: []int{3},
+		Pieces: [][]string{{"a", "b", ""}}, Warnings: []string{}, Backend: "cpu", Expires: time.Now().Add(time.Hour),
 	}
 	m.evaluations.add(e)
 	m.evaluations.owners[e.ID] = owner
@@ -157,6 +158,19 @@ func (m *memory) CloseEvaluation(_ context.Context, owner, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.evaluations.remove(owner, id)
+}
+
+// Suggest names the evaluation's modules in their order.
+func (m *memory) Suggest(ctx context.Context, owner, id string, count int) (api.Suggestions, error) {
+	e, err := m.Evaluation(ctx, owner, id)
+	if err != nil {
+		return api.Suggestions{}, err
+	}
+	s := api.Suggestions{BaseLoss: 2, Modules: []api.Suggestion{}}
+	for i, id := range e.Modules[:min(count, len(e.Modules))] {
+		s.Modules = append(s.Modules, api.Suggestion{Module: id, Loss: wire.Number(i)})
+	}
+	return s, nil
 }
 
 // Score gives the sum of the weights as loss.

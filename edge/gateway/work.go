@@ -9,8 +9,6 @@ import (
 	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/record"
 	"github.com/medley-lora/medley/shared/fault"
-	"github.com/medley-lora/medley/shared/search"
-	"github.com/medley-lora/medley/shared/wire"
 )
 
 // ListCompositions answers GET /v1/compositions.
@@ -127,7 +125,13 @@ func (g *gateway) ScoreCandidates(ctx context.Context, r api.ScoreCandidatesRequ
 	if err != nil {
 		return nil, err
 	}
-	return api.ScoreCandidates200JSONResponse{Scores: each(scores, scoreOf)}, nil
+	return scoresAnswer(scores), nil
+}
+
+// SuggestModules answers POST /v1/evaluations/{evaluation}/suggestions.
+func (g *gateway) SuggestModules(ctx context.Context, r api.SuggestModulesRequestObject) (api.SuggestModulesResponseObject, error) {
+	s, err := g.Evaluations.Suggest(ctx, principalOf(ctx).ID, r.Evaluation, r.Body.Count)
+	return api.SuggestModules200JSONResponse(s), err
 }
 
 // Generate answers POST /v1/generations.
@@ -141,14 +145,6 @@ func (g *gateway) Generate(ctx context.Context, r api.GenerateRequestObject) (ap
 			return g.Generations.Generate(ctx, principalOf(ctx).ID, *r.Body, write)
 		},
 	}, nil
-}
-
-func scoreOf(s search.Score) api.Score {
-	return api.Score{
-		Loss:     wire.Number(s.Loss),
-		Examples: each(s.Examples, func(v float64) wire.Number { return wire.Number(v) }),
-		LogProbs: each(s.LogProbs, func(v float64) wire.Number { return wire.Number(v) }),
-	}
 }
 
 // compositionOf is a composition with everything that is known of it.

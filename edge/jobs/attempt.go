@@ -110,7 +110,7 @@ func (a *attempt) search() error {
 		}
 	}()
 	a.backend = model.Backend()
-	_, warnings, err := model.Count(a.searching, job.Examples)
+	counts, err := model.Count(a.searching, job.Examples)
 	if err != nil {
 		return err
 	}
@@ -134,9 +134,9 @@ func (a *attempt) search() error {
 		return err
 	case a.failed != nil:
 		result.Stopped = search.StoppedFailed
-		warnings = append(warnings, fmt.Sprintf("The optimizer failed after %d of %d evaluations.", result.Evaluations, job.Budget))
+		counts.Warnings = append(counts.Warnings, fmt.Sprintf("The optimizer failed after %d of %d evaluations.", result.Evaluations, job.Budget))
 	}
-	result.Warnings = append(warnings, result.Warnings...)
+	result.Warnings = append(counts.Warnings, result.Warnings...)
 	a.result = result
 	return nil
 }

@@ -2,7 +2,9 @@ package platform
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"sync"
 
 	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/compute"
@@ -15,7 +17,9 @@ import (
 
 // facts is what was found out when an evaluation was opened. The digests stay those of then, whatever becomes of the modules' records.
 type facts struct {
+	Inputs   []int            `json:"inputs"`
 	Tokens   []int            `json:"tokens"`
+	Pieces   [][]string       `json:"pieces"`
 	Warnings []string         `json:"warnings"`
 	Backend  string           `json:"backend"`
 	Modules  []compute.Module `json:"modules"`
@@ -26,6 +30,7 @@ type session struct {
 	record.Session
 	request api.EvaluationRequest
 	facts   facts
+	about   func() ([sha256.Size]byte, error) // aboutExamples of the request's
 }
 
 func (s *session) spec() compute.Spec {
@@ -35,12 +40,12 @@ func (s *session) spec() compute.Spec {
 func (s *session) answer() api.Evaluation {
 	return api.Evaluation{
 		ID: s.ID, Base: s.request.Base, Modules: s.request.Modules, Method: s.request.Method, Tokens: s.facts.Tokens, Warnings: s.facts.Warnings,
-		Backend: s.facts.Backend, Expires: s.Expires.UTC(),
+		InputTokens: s.facts.Inputs, Pieces: s.facts.Pieces, Backend: s.facts.Backend, Expires: s.Expires.UTC(),
 	}
 }
 
 func sessionOf(r record.Session) (*session, error) {
-	s := &session{Session: r}
+	s := &session{Session: r, facts: facts{Inputs: []int{}, Pieces: [][]string{}}} // which records of before have not
 	err := json.Unmarshal(r.Request, &s.request)
 	if err == nil {
 		err = json.Unmarshal(r.Facts, &s.facts)
@@ -48,6 +53,7 @@ func sessionOf(r record.Session) (*session, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "", "the record of an evaluation is damaged")
 	}
+	s.about = sync.OnceValues(func() ([sha256.Size]byte, error) { return aboutExamples(s.request.Examples) })
 	return s, nil
 }
 
@@ -62,12 +68,12 @@ func (p *Platform) OpenEvaluation(ctx context.Context, owner string, r api.Evalu
 		return none, err
 	}
 	defer leave()
-	tokens, warnings, err := model.Count(ctx, r.Examples)
+	counts, err := model.Count(ctx, r.Examples)
 	if err != nil {
 		return none, err
 	}
-	f.Tokens, f.Backend = tokens, model.Backend()
-	f.Warnings = append(f.Warnings, warnings...)
+	f.Inputs, f.Tokens, f.Pieces, f.Backend = counts.Inputs, counts.Outputs, counts.Pieces, model.Backend()
+	f.Warnings = append(f.Warnings, counts.Warnings...)
 	made, err := p.recordSession(ctx, owner, r, f, once)
 	if err != nil {
 		return none, conflict(err)
@@ -98,7 +104,7 @@ func (p *Platform) recordSession(ctx context.Context, owner string, r api.Evalua
 func (p *Platform) find(ctx context.Context, owner, id string) (*session, error) {
 	key := owner + " " + id
 	if s, ok := p.opened.get(key); ok {
-		return &s, nil
+		return s, nil
 	}
 	r, err := p.Store.Session(ctx, owner, id)
 	if err != nil {
@@ -106,7 +112,7 @@ func (p *Platform) find(ctx context.Context, owner, id string) (*session, error)
 	}
 	s, err := sessionOf(r)
 	if err == nil {
-		p.opened.put(key, *s, r.Expires)
+		p.opened.put(key, s, r.Expires)
 	}
 	return s, err
 }
@@ -133,6 +139,7 @@ func (p *Platform) Score(ctx context.Context, owner, id string, candidates [][]f
 	}
 	model := p.Scores.Cached(s.spec(), &lazily{p: p, spec: s.spec(), backend: s.facts.Backend})
 	if r, ok := model.(*remembering); ok {
+		r.about = s.about
 		r.spend = func(ctx context.Context, n int) error {
 			_, err := p.reserve(ctx, owner, "", redis.Quota{Name: "evaluations", Limit: p.Quotas.Evaluations}, int64(n))
 			return err

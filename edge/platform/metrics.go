@@ -26,7 +26,7 @@ func newMetrics(p *Platform) *metrics {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 	}
 	m.registry.MustRegister(m.requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		counter("medley_cache_hits_total", "Scores that were remembered.", func() int64 { return p.Scores.Cache.Stats().Hits }),
+		counter("medley_cache_hits_total", "Scores that were remembered.", p.Scores.hits),
 		counter("medley_cache_misses_total", "Scores that were not remembered.", func() int64 { return p.Scores.Cache.Stats().Misses }),
 		counter("medley_cache_shared_total", "Scores that another caller's evaluation gave.", func() int64 { return p.Scores.Cache.Stats().Shared }),
 		counter("medley_cache_failures_total", "Questions to Redis that failed.", func() int64 { return p.Scores.Cache.Stats().Failures }),

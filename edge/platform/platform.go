@@ -85,7 +85,7 @@ type Platform struct {
 	progress *redis.Progress
 	limits   *redis.Limits
 	pool     *pool
-	opened   recently[session]
+	opened   recently[string, *session]
 	auditor  *auditor
 	metrics  *metrics
 	checking chan struct{} // holds one for every plugin that is being validated

@@ -255,6 +255,9 @@ func TestBadInput_52_EverythingIsItsOwners(t *testing.T) {
 		if op.ID == "scoreCandidates" {
 			body = map[string]any{"weights": [][]float64{{1}}}
 		}
+		if op.ID == "suggestModules" {
+			body = map[string]any{"count": 1}
+		}
 		if a := w.call("bob", 404, op.Method, path, body); !strings.HasSuffix(a.field("code"), "not_found") {
 			t.Errorf("%s: %s", op.ID, a.body)
 		}

@@ -11,9 +11,9 @@ const (
 )
 
 // recently remembers a few answers of the database for a short time. Its zero value is one.
-type recently[T any] struct {
+type recently[K comparable, T any] struct {
 	mu  sync.Mutex
-	all map[string]remembered[T]
+	all map[K]remembered[T]
 }
 
 type remembered[T any] struct {
@@ -21,7 +21,7 @@ type remembered[T any] struct {
 	until time.Time
 }
 
-func (r *recently[T]) get(key string) (value T, ok bool) {
+func (r *recently[K, T]) get(key K) (value T, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v, ok := r.all[key]
@@ -32,7 +32,7 @@ func (r *recently[T]) get(key string) (value T, ok bool) {
 }
 
 // put remembers value, no longer than until end.
-func (r *recently[T]) put(key string, value T, end time.Time) {
+func (r *recently[K, T]) put(key K, value T, end time.Time) {
 	until := time.Now().Add(recentTime)
 	if end.Before(until) {
 		until = end
@@ -40,12 +40,12 @@ func (r *recently[T]) put(key string, value T, end time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.all == nil || len(r.all) >= maxRecent { // some are over, and the others are found again
-		r.all = map[string]remembered[T]{}
+		r.all = map[K]remembered[T]{}
 	}
 	r.all[key] = remembered[T]{value, until}
 }
 
-func (r *recently[T]) forget(key string) {
+func (r *recently[K, T]) forget(key K) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.all, key)

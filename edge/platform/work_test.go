@@ -4,23 +4,27 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/medley-lora/medley/edge/api"
 	"github.com/medley-lora/medley/edge/auth"
 	"github.com/medley-lora/medley/edge/platform"
 	"github.com/medley-lora/medley/edge/redis"
 	"github.com/medley-lora/medley/edge/redis/redistest"
 	"github.com/medley-lora/medley/edge/store"
+	"github.com/medley-lora/medley/shared/wire"
 )
 
 // sse reads server-sent events until the stream ends or stop says so.
@@ -178,7 +182,21 @@ func TestScoresAreRemembered(t *testing.T) {
 func TestEvaluations(t *testing.T) {
 	w := newWorld(t, "embedded:", nil)
 	ids := w.modules("ann", 2)
-	e := w.evaluation(ids)
+	opened := w.call("ann", 201, "POST", "/v1/evaluations", map[string]any{
+		"base": "tiny", "modules": ids, "examples": []map[string]string{{"input": "one <b>", "output": "\u202e<i>"}, {"input": "c", "output": "d"}},
+	})
+	e := opened.field("id")
+	var counts api.Evaluation
+	if err := json.Unmarshal(opened.body, &counts); err != nil {
+		t.Fatal(err)
+	}
+	want := api.Evaluation{InputTokens: []int{2, 1}, Tokens: []int{2, 2}, Pieces: [][]string{{"\u202e<i>", ""}, {"d", ""}}}
+	if !reflect.DeepEqual(api.Evaluation{InputTokens: counts.InputTokens, Tokens: counts.Tokens, Pieces: counts.Pieces}, want) {
+		t.Errorf("%s", opened.body)
+	}
+	if again := w.call("ann", 200, "GET", "/v1/evaluations/"+e, nil); !bytes.Equal(again.body, opened.body) {
+		t.Errorf("%s, was %s", again.body, opened.body)
+	}
 	if a := w.call("ann", 400, "POST", "/v1/evaluations/"+e+"/scores", map[string]any{"weights": [][]float64{{1}}}); a.field("field") != "weights" {
 		t.Errorf("%s", a.body)
 	}
@@ -242,8 +260,57 @@ func TestQuotas(t *testing.T) {
 	for range 2 {
 		w.scores(e, [][]float64{{1, 1}, {2, 1}, {3, 1}, {4, 1}, {5, 1}, {6, 1}})
 	}
-	if a := w.call("ann", 429, "POST", "/v1/evaluations/"+e+"/scores", map[string]any{"weights": [][]float64{{7, 1}}}); a.field("field") != "evaluations" {
-		t.Errorf("%s", a.body)
+	for _, call := range []struct {
+		path string
+		body map[string]any
+	}{{"scores", map[string]any{"weights": [][]float64{{7, 1}}}}, {"suggestions", map[string]any{"count": 1}}} {
+		if a := w.call("ann", 429, "POST", "/v1/evaluations/"+e+"/"+call.path, call.body); a.field("field") != "evaluations" {
+			t.Errorf("%s", a.body)
+		}
+	}
+}
+
+// A suggestion is what scoring each module alone says, whatever the number of batches; a request that breaks off loses nothing.
+func TestSuggestions(t *testing.T) {
+	w := newWorld(t, "embedded:", nil)
+	const count = 66
+	ids := w.modules("ann", count)
+	e := w.evaluation(ids)
+	w.models.Fail = func(call string) error {
+		if call == "score" && w.models.Scored.Load() >= 64 {
+			return errors.New("the evaluator dies in the second batch")
+		}
+		return nil
+	}
+	w.call("ann", 500, "POST", "/v1/evaluations/"+e+"/suggestions", map[string]any{"count": 3})
+	w.models.Fail = nil
+	before := w.models.Scored.Load()
+	var got api.Suggestions
+	if err := json.Unmarshal(w.call("ann", 200, "POST", "/v1/evaluations/"+e+"/suggestions", map[string]any{"count": 3}).body, &got); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.models.Scored.Load() - before; n == 0 || n > 1+count-64 {
+		t.Errorf("after the break %d candidates were evaluated, want the rest alone", n)
+	}
+	type one struct{ Loss float64 }
+	var scores struct{ Scores []one }
+	vectors := make([][]float64, 1+count)
+	for i := range vectors {
+		vectors[i] = make([]float64, count)
+		if i > 0 {
+			vectors[i][i-1] = 1
+		}
+	}
+	if err := json.Unmarshal([]byte(w.scores(e, vectors)), &scores); err != nil {
+		t.Fatal(err)
+	}
+	want := make([]api.Suggestion, count)
+	for i, id := range ids {
+		want[i] = api.Suggestion{Module: id, Loss: wire.Number(scores.Scores[i+1].Loss)}
+	}
+	slices.SortStableFunc(want, func(a, b api.Suggestion) int { return cmp.Compare(a.Loss, b.Loss) })
+	if float64(got.BaseLoss) != scores.Scores[0].Loss || !slices.Equal(got.Modules, want[:3]) {
+		t.Errorf("%+v, want %+v", got, want[:3])
 	}
 }
 

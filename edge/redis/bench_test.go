@@ -2,7 +2,7 @@ package redis_test
 
 import (
 	"context"
-	"encoding/binary"
+	"strconv"
 	"testing"
 
 	"github.com/medley-lora/medley/edge/redis"
@@ -19,7 +19,7 @@ func BenchmarkCache(b *testing.B) {
 			ctx := context.Background()
 			client := redistest.Open(b, url(b))
 			c := redis.NewCache(client, redis.CacheOptions{})
-			key := func(i int) redis.Key { return redis.KeyOf(binary.BigEndian.AppendUint64(nil, uint64(i))) }
+			key := func(i int) redis.Key { return redis.KeyOf(strconv.Itoa(i)) }
 			value := make([]byte, 200)
 			const n = 20_000
 			for i := range n {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 
 func TestKeyOf(t *testing.T) {
 	seen := map[redis.Key]int{}
-	for i, parts := range [][][]byte{nil, {nil}, {nil, nil}, {[]byte("ab")}, {[]byte("a"), []byte("b")}, {[]byte("b"), []byte("a")}, {[]byte("ab"), nil}} {
+	for i, parts := range [][]string{nil, {""}, {"", ""}, {"ab"}, {"a", "b"}, {"b", "a"}, {"ab", ""}} {
 		key := redis.KeyOf(parts...)
 		if other, taken := seen[key]; taken {
 			t.Errorf("lists %d and %d have one key", other, i)
@@ -25,7 +26,7 @@ func TestKeyOf(t *testing.T) {
 		seen[key] = i
 	}
 	// Computed by Python's hashlib. Another value means that all results cached so far are lost, or that keyVersion was forgotten.
-	if got, want := fmt.Sprintf("%x", redis.KeyOf([]byte("a"), []byte("b"))), "81095e9163b4eb8ac55571cfb8649979645c934ddaa31fc601d9d17e2921ed9d"; got != want {
+	if got, want := fmt.Sprintf("%x", redis.KeyOf("a", "b")), "81095e9163b4eb8ac55571cfb8649979645c934ddaa31fc601d9d17e2921ed9d"; got != want {
 		t.Errorf("the key of a and b is %s, want %s", got, want)
 	}
 }
@@ -35,7 +36,7 @@ func TestCache(t *testing.T) {
 		ctx := context.Background()
 		c := redis.NewCache(client, redis.CacheOptions{MaxValue: 100})
 		for _, value := range []string{"", "a", "\x00\xff\r\n", strings.Repeat("v", 100)} {
-			key := redis.KeyOf([]byte("value"), []byte(value))
+			key := redis.KeyOf("value", value)
 			if _, ok := c.Get(ctx, key); ok {
 				t.Errorf("%q is known before it is set", value)
 			}
@@ -45,7 +46,7 @@ func TestCache(t *testing.T) {
 				t.Errorf("%q came back as %q, %v", value, got, ok)
 			}
 		}
-		large := redis.KeyOf([]byte("large"))
+		large := redis.KeyOf("large")
 		c.Set(ctx, large, make([]byte, 101))
 		if _, ok := c.Get(ctx, large); ok {
 			t.Error("a value beyond the bound is kept")
@@ -59,7 +60,7 @@ func TestCache(t *testing.T) {
 func TestCacheForgets(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		ctx := context.Background()
-		key := func(i int) redis.Key { return redis.KeyOf([]byte{byte(i)}) }
+		key := func(i int) redis.Key { return redis.KeyOf(strconv.Itoa(i)) }
 		c := redis.NewCache(client, redis.CacheOptions{TTL: time.Hour, MaxBytes: 10 * (256 + 13 + 100)})
 		for i := range 25 {
 			c.Set(ctx, key(i), bytes.Repeat([]byte{byte(i)}, 100))
@@ -86,7 +87,7 @@ func TestCacheExpires(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		ctx := context.Background()
 		c := redis.NewCache(client, redis.CacheOptions{TTL: 200 * time.Millisecond})
-		old, young := redis.KeyOf([]byte("old")), redis.KeyOf([]byte("young"))
+		old, young := redis.KeyOf("old"), redis.KeyOf("young")
 		c.Set(ctx, old, []byte("soon over"))
 		if _, ok := c.Get(ctx, old); !ok {
 			t.Error("a result is forgotten too early")
@@ -116,7 +117,7 @@ func TestBadInput_56_CacheKeysOfAnotherType(t *testing.T) {
 			} {
 				t.Run(key+" "+name, func(t *testing.T) {
 					c := redis.NewCache(client, redis.CacheOptions{})
-					a, b := redis.KeyOf([]byte("a")), redis.KeyOf([]byte("b"))
+					a, b := redis.KeyOf("a"), redis.KeyOf("b")
 					c.Set(ctx, a, []byte("a"))
 					if err := spoil(); err != nil {
 						t.Fatal(err)
@@ -143,7 +144,7 @@ func TestDoSharesAnEvaluation(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 16 {
 			all.Go(func() {
-				value, _, err := processes[i%2].Do(ctx, redis.KeyOf([]byte("q")), func(context.Context) ([]byte, error) {
+				value, _, err := processes[i%2].Do(ctx, redis.KeyOf("q"), func(context.Context) ([]byte, error) {
 					evaluations.Add(1)
 					time.Sleep(100 * time.Millisecond)
 					return []byte("answer"), nil
@@ -157,7 +158,7 @@ func TestDoSharesAnEvaluation(t *testing.T) {
 		if n := evaluations.Load(); n != 1 {
 			t.Errorf("evaluated %d times", n)
 		}
-		if value, hit, err := processes[0].Do(ctx, redis.KeyOf([]byte("q")), nil); !hit || err != nil || string(value) != "answer" {
+		if value, hit, err := processes[0].Do(ctx, redis.KeyOf("q"), nil); !hit || err != nil || string(value) != "answer" {
 			t.Errorf("asked again: %q, %v, %v", value, hit, err)
 		}
 	})
@@ -172,13 +173,13 @@ func TestDoFails(t *testing.T) {
 			"error": func(context.Context) ([]byte, error) { return nil, wrong },
 			"panic": func(context.Context) ([]byte, error) { panic("defect") },
 		} {
-			_, _, err := c.Do(ctx, redis.KeyOf([]byte(name)), evaluate)
+			_, _, err := c.Do(ctx, redis.KeyOf(name), evaluate)
 			if err == nil || name == "error" && !errors.Is(err, wrong) {
 				t.Errorf("%s: %v", name, err)
 			}
 			// Neither an answer nor a lock stays behind.
 			begun := time.Now()
-			value, hit, err := c.Do(ctx, redis.KeyOf([]byte(name)), func(context.Context) ([]byte, error) { return []byte("right"), nil })
+			value, hit, err := c.Do(ctx, redis.KeyOf(name), func(context.Context) ([]byte, error) { return []byte("right"), nil })
 			if hit || err != nil || string(value) != "right" || time.Since(begun) > time.Second {
 				t.Errorf("%s, then: %q, %v, %v after %v", name, value, hit, err, time.Since(begun))
 			}

@@ -37,7 +37,7 @@ func TestBadInput_56_CacheWithoutServer(t *testing.T) {
 		{"killed", func() error { server.Kill(); return nil }, func() error { server.Restart(); return nil }, true},
 	} {
 		t.Run(fails.name, func(t *testing.T) {
-			known, asked := redis.KeyOf([]byte(fails.name)), redis.KeyOf([]byte(fails.name), nil)
+			known, asked := redis.KeyOf(fails.name), redis.KeyOf(fails.name, "")
 			c.Set(ctx, known, []byte("known"))
 			if _, ok := c.Get(ctx, known); !ok {
 				t.Fatal("the server is not well to begin with")

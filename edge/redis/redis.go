@@ -136,9 +136,6 @@ func (c *Client) mended(ctx context.Context, work func() error, keys ...string) 
 
 // hashed is a name of 26 characters for parts of any length and content.
 func hashed(parts ...string) string {
-	h := sha256.New()
-	for _, part := range parts {
-		writePart(h, []byte(part))
-	}
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h.Sum(nil)[:16]))
+	sum := sha256.Sum256(joined(parts))
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 }

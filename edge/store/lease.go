@@ -21,9 +21,13 @@ func lost() error {
 	return fault.Wrap(ErrLost, fault.Canceled, "", "the composition went to another worker, or has ended")
 }
 
-// free is the condition that a worker may take a composition. The first half is the text of the index.
+// MaxLease is the longest that a lease may be.
+const MaxLease = time.Hour
+
+// free is the condition that a worker may take a composition. The first half is the text of the index. A lease that ends later than one
+// may was given before the clock was set back, and would keep others away for as long.
 func (d dialect) free() string {
-	return "state IN ('queued', 'running') AND (state = 'queued' OR lease < " + d.now + ")"
+	return fmt.Sprintf("state IN ('queued', 'running') AND (state = 'queued' OR lease < %s OR lease > %s + %d)", d.now, d.now, MaxLease.Microseconds())
 }
 
 // Lease gives a composition to a worker for that long: the one called id, or the oldest that is free when id is empty. It is false when
@@ -33,6 +37,9 @@ func (d dialect) free() string {
 func (s *Store) Lease(ctx context.Context, worker string, d time.Duration, id string) (c record.Composition, ok bool, err error) {
 	if err := short(text{"worker", worker}); err != nil {
 		return c, false, err
+	}
+	if d > MaxLease {
+		return c, false, fault.New(fault.Invalid, "lease", "must be at most %v", MaxLease)
 	}
 	pick, args := s.dialect.free()+" ORDER BY created, id LIMIT 1"+s.dialect.lockFree, []any{worker, d.Microseconds()}
 	if id != "" { // one that is locked for a moment is waited for

@@ -13,6 +13,11 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -135,7 +140,18 @@ func failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fault.Wrap(err, fault.Canceled, "", "the request ended before the database answered")
 	}
+	if full(err) {
+		err = errors.Join(syscall.ENOSPC, err)
+	}
 	return fault.Wrap(err, fault.Internal, "", "the database failed")
+}
+
+// full says whether a database had no room on its disk.
+func full(err error) bool {
+	const diskFull = "53100" // of PostgreSQL's error codes
+	lite, isLite := errors.AsType[*sqlite.Error](err)
+	post, isPost := errors.AsType[*pgconn.PgError](err)
+	return isLite && lite.Code()&0xff == sqlite3.SQLITE_FULL || isPost && post.Code == diskFull
 }
 
 // found turns "no rows" into fault.NotFound about a kind of thing.

@@ -45,7 +45,7 @@ func New(opt Options) (backend.Backend, error) {
 	if pool == nil {
 		return nil, fault.New(fault.Internal, "", "no memory for threads")
 	}
-	b := &native{isa: isa, pool: pool, storage: storage, unit: findUnit(opt.Force, storage)}
+	b := &native{isa: isa, pool: pool, storage: storage, unit: findUnit(opt.Force, storage), blocks: findUnit(opt.Force, C.BLOCKS8)}
 	if b.unit != nil {
 		b.updater = findUnit(opt.Force, C.BFLOAT16) // VNNI has none
 	}
@@ -79,8 +79,8 @@ type native struct {
 	pool    *C.medley_pool
 	memory  arena
 	storage C.int64_t
-	// For the weights and for the terms of updates; nil where these are multiplied in f32. Terms are bf16 if there is an updater.
-	unit, updater *C.medley_unit
+	// For the weights, those in blocks and the terms of updates; nil where these are multiplied in f32. Terms are bf16 if there is an updater.
+	unit, blocks, updater *C.medley_unit
 
 	// mu is held for reading by every operation, and for writing by whatever frees what an operation may be using.
 	mu     sync.RWMutex

@@ -171,7 +171,7 @@ typedef struct {
 } medley_isa;
 
 extern const medley_isa medley_avx512, medley_avx2, medley_neon, medley_generic;
-extern const medley_unit medley_amx_bfloat16, medley_amx_int8, medley_vnni;
+extern const medley_unit medley_amx_bfloat16, medley_amx_int8, medley_vnni, medley_blocks_vnni;
 
 // medley_find_isa returns the named set, or the best one for an empty name; NULL if this processor lacks it. "amx" is AVX-512 with
 // the units of AMX.

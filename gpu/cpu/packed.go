@@ -57,8 +57,11 @@ func (p *pass) unpack(y *tensor, t *resident, ids []int32) {
 
 // unitOf is the unit that multiplies a matrix, if one does.
 func (b *native) unitOf(m *resident) *C.medley_unit {
-	if m.storage != b.storage {
-		return nil
+	switch m.storage {
+	case b.storage:
+		return b.unit
+	case C.BLOCKS8, C.BLOCKS4:
+		return b.blocks
 	}
-	return b.unit
+	return nil
 }

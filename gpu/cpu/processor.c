@@ -57,12 +57,14 @@ static int amx_permitted(void) {
 
 const medley_unit *medley_find_unit(const char *name, int64_t storage) {
 #if defined(__linux__) && defined(__x86_64__)
-	if (storage != FLOAT32 && (name[0] == 0 || !strcmp(name, "amx")) && amx_permitted()) {
+	if ((storage == BFLOAT16 || storage == INT8) && (name[0] == 0 || !strcmp(name, "amx")) && amx_permitted()) {
 		return storage == BFLOAT16 ? &medley_amx_bfloat16 : &medley_amx_int8;
 	}
 #endif
 #if defined(__x86_64__)
-	if (storage == INT8 && (name[0] == 0 || !strcmp(name, "avx512")) && (supported() & VNNI)) return &medley_vnni;
+	int any = name[0] == 0, wide = any || !strcmp(name, "avx512");
+	if (storage == INT8 && wide && (supported() & VNNI)) return &medley_vnni;
+	if (storage >= BLOCKS8 && (wide || !strcmp(name, "amx")) && (supported() & VNNI)) return &medley_blocks_vnni;
 #else
 	(void)name, (void)storage;
 #endif

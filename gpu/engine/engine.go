@@ -280,6 +280,15 @@ func (e *Engine) cutSource(ids []int32) (cut []int32, warning string) {
 	return e.model.cut(e.Tokenizer, ids, most), cutTo(len(ids), most)
 }
 
+// Pieces returns the text that each token adds: none for the end token, and for one that ends inside a character.
+func (e *Engine) Pieces(ids []int32) []string {
+	decoder, texts := e.Tokenizer.NewDecoder(), make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = decoder.Next(id)
+	}
+	return texts
+}
+
 func cutTo(tokens, most int) string { return fmt.Sprintf("cut from %d to %d tokens", tokens, most) }
 
 // weights are what a model is loaded from until ctx ends.

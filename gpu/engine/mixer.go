@@ -157,18 +157,22 @@ func (m *Mixer) suits(a *lora.Adapter) error {
 
 // Tokens returns the number of target tokens of each example, end token included.
 func (m *Mixer) Tokens(examples []task.Example) ([]int, error) {
-	tokens, _, err := m.Count(context.Background(), examples)
-	return tokens, err
+	counts, err := m.Count(context.Background(), examples)
+	return counts.Outputs, err
 }
 
-// Count is Tokens with a warning for each side that was cut.
-func (m *Mixer) Count(_ context.Context, examples []task.Example) (tokens []int, warnings []string, err error) {
+// Count tells what the tokenizer makes of examples.
+func (m *Mixer) Count(_ context.Context, examples []task.Example) (c task.Counts, err error) {
 	encoded, warnings := m.engine.Encode(examples)
-	tokens = make([]int, len(encoded))
+	c = task.Counts{Inputs: make([]int, len(encoded)), Outputs: make([]int, len(encoded)), Pieces: [][]string{}, Warnings: warnings}
+	told := 0
 	for i, x := range encoded {
-		tokens[i] = len(x.Target)
+		c.Inputs[i], c.Outputs[i] = len(x.Source), len(x.Target)
+		if told += len(x.Target); told <= task.MostPieces {
+			c.Pieces = append(c.Pieces, m.engine.Pieces(x.Target))
+		}
 	}
-	return tokens, warnings, nil
+	return c, nil
 }
 
 // Score scores weight vectors on examples in one batch; objectives are left zero.

@@ -2,10 +2,12 @@ package engine_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/gpu/reference"
 	"github.com/medley-lora/medley/shared/lora"
 	"github.com/medley-lora/medley/shared/task"
 )
@@ -47,6 +49,30 @@ func TestMixerGivesItsModulesBack(t *testing.T) {
 			t.Errorf("the next module got number %d, error %v; want the one that was given back", number, err)
 		}
 	})
+}
+
+func TestMixerCounts(t *testing.T) {
+	z := openZoo(t, reference.New(), engine.Options{MaxTarget: 8})
+	m, err := engine.NewMixer(z.Engine, lora.Delta, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := task.Example{Input: "one berry , several", Output: strings.Repeat("berries ", 20)}
+	c, err := m.Count(t.Context(), []task.Example{{Input: "the the", Output: "one berry , several"}, long})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Inputs[0] != 3 || c.Outputs[1] != 8 || len(c.Warnings) != 1 {
+		t.Errorf("%+v", c)
+	}
+	if text := strings.Join(c.Pieces[0], ""); text != "one berry , several" || len(c.Pieces[0]) != c.Outputs[0] || c.Pieces[0][c.Outputs[0]-1] != "" {
+		t.Errorf("pieces %q of %d tokens", c.Pieces[0], c.Outputs[0])
+	}
+	// Pieces end where they would be too many, numbers do not.
+	many, err := m.Count(t.Context(), slices.Repeat([]task.Example{long}, task.MostPieces/8+5))
+	if err != nil || len(many.Pieces) != task.MostPieces/8 || len(many.Outputs) != len(many.Pieces)+5 {
+		t.Errorf("pieces of %d examples of %d, error %v", len(many.Pieces), len(many.Outputs), err)
+	}
 }
 
 func TestMixerRefuses(t *testing.T) {

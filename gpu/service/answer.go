@@ -86,11 +86,11 @@ func (s *Server) tokens(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	tokens, warnings, err := h.model.Count(ctx, q.Examples)
+	c, err := h.model.Count(ctx, q.Examples)
 	if err != nil {
 		return err
 	}
-	return reply(w, tokensReply{Tokens: tokens, Warnings: warnings})
+	return reply(w, tokensReply{Inputs: c.Inputs, Tokens: c.Outputs, Pieces: c.Pieces, Warnings: c.Warnings})
 }
 
 func (s *Server) score(w http.ResponseWriter, r *http.Request) error {

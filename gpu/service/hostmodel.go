@@ -38,7 +38,7 @@ func (m *hostModel) Close() error {
 
 func (m *hostModel) Backend() Backend { return m.host.info }
 
-func (m *hostModel) Count(ctx context.Context, examples []task.Example) ([]int, []string, error) {
+func (m *hostModel) Count(ctx context.Context, examples []task.Example) (task.Counts, error) {
 	return m.mixer.Count(ctx, examples)
 }
 

@@ -96,9 +96,12 @@ type tokensRequest struct {
 	Examples []task.Example `json:"examples"`
 }
 
+// tokensReply is task.Counts.
 type tokensReply struct {
-	Tokens   []int    `json:"tokens"`
-	Warnings []string `json:"warnings"`
+	Inputs   []int      `json:"inputs"`
+	Tokens   []int      `json:"tokens"` // of outputs
+	Pieces   [][]string `json:"pieces"`
+	Warnings []string   `json:"warnings"`
 }
 
 type scoreRequest struct {

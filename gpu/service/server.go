@@ -192,7 +192,7 @@ func (s *Server) Close() error {
 //	GET    /v1/bases                   Base of each
 //	POST   /v1/sessions                OpenRequest -> id and Backend
 //	DELETE /v1/sessions/{id}
-//	POST   /v1/sessions/{id}/tokens    examples -> target tokens of each, warnings
+//	POST   /v1/sessions/{id}/tokens    examples -> tokens of each side, texts of the outputs', warnings
 //	POST   /v1/sessions/{id}/score     examples, weight vectors -> loss, losses of examples and log-probabilities of each vector
 //	POST   /v1/sessions/{id}/generate  inputs, one weight vector, sampling -> JSON lines of events as they come
 //

@@ -42,14 +42,14 @@ func ask[T any](ctx context.Context, s *Session, path string, body any) (answer 
 
 // Tokens is compose.Model's.
 func (s *Session) Tokens(examples []task.Example) ([]int, error) {
-	tokens, _, err := s.Count(s.life, examples)
-	return tokens, err
+	counts, err := s.Count(s.life, examples)
+	return counts.Outputs, err
 }
 
-// Count returns the target tokens of each example, end token included, and a warning for each side that was cut.
-func (s *Session) Count(ctx context.Context, examples []task.Example) (tokens []int, warnings []string, err error) {
+// Count is the mixer's.
+func (s *Session) Count(ctx context.Context, examples []task.Example) (task.Counts, error) {
 	answer, err := ask[tokensReply](ctx, s, "tokens", tokensRequest{whole(examples)})
-	return answer.Tokens, answer.Warnings, err
+	return task.Counts{Inputs: answer.Inputs, Outputs: answer.Tokens, Pieces: answer.Pieces, Warnings: answer.Warnings}, err
 }
 
 // Score is compose.Model's. Objectives are left zero: they are the caller's.

@@ -185,8 +185,17 @@ func writeTensor(w io.Writer, t Tensor, buffer []byte) error {
 	return nil
 }
 
-// Replace makes the file at path hold what write writes, or leaves everything as it was.
+// Replace makes the file at path hold what write writes, or leaves everything as it was. What is there and is no regular file, such as a
+// pipe or a terminal, is written to as it is.
 func Replace(path string, write func(io.Writer) error) (err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		file, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return IOFault(err, "written")
+		}
+		defer file.Close() // a second Close is harmless
+		return writeTo(file, write, file.Close)
+	}
 	// Not os.CreateTemp, whose files nobody else may read: a model that was written is meant to be shared.
 	temporary := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(path), rand.Uint32()))
 	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
@@ -199,16 +208,19 @@ func Replace(path string, write func(io.Writer) error) (err error) {
 			os.Remove(temporary)
 		}
 	}()
+	return writeTo(file, write,
+		file.Sync, // else the name may outlive a power cut and the content not
+		file.Close,
+		func() error { return os.Rename(temporary, path) })
+}
+
+// writeTo writes to file and then takes the steps.
+func writeTo(file *os.File, write func(io.Writer) error, steps ...func() error) error {
 	w := bufio.NewWriterSize(file, chunkBytes)
 	if err := write(w); err != nil {
 		return err
 	}
-	for _, step := range []func() error{
-		w.Flush,
-		file.Sync, // else the name may outlive a power cut and the content not
-		file.Close,
-		func() error { return os.Rename(temporary, path) },
-	} {
+	for _, step := range append([]func() error{w.Flush}, steps...) {
 		if err := step(); err != nil {
 			return IOFault(err, "written")
 		}

@@ -75,9 +75,7 @@ func (t *TraceWriter) line(v any) {
 func (t *TraceWriter) flush() {
 	t.pending = 0
 	if t.err == nil {
-		if _, err := t.w.Write(t.round.Bytes()); err != nil {
-			t.err = fault.Wrap(err, fault.Internal, "trace", "cannot be written")
-		}
+		_, t.err = t.w.Write(t.round.Bytes())
 	}
 	t.round.Reset()
 }

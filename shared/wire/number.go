@@ -13,16 +13,19 @@ import (
 type Number float64
 
 // MarshalJSON never fails.
-func (n Number) MarshalJSON() ([]byte, error) {
+func (n Number) MarshalJSON() ([]byte, error) { return n.Append(nil), nil }
+
+// Append appends what MarshalJSON returns.
+func (n Number) Append(text []byte) []byte {
 	switch v := float64(n); {
 	case math.IsNaN(v):
-		return []byte("null"), nil
+		return append(text, "null"...)
 	case math.IsInf(v, 1):
-		return []byte(`"inf"`), nil
+		return append(text, `"inf"`...)
 	case math.IsInf(v, -1):
-		return []byte(`"-inf"`), nil
+		return append(text, `"-inf"`...)
 	default:
-		return strconv.AppendFloat(nil, v, 'g', -1, 64), nil
+		return strconv.AppendFloat(text, v, 'g', -1, 64)
 	}
 }
 

@@ -17,7 +17,7 @@ globalThis.robot = (() => {
   const named = (selector, name) => things(selector).find((e) => called(e) === name) ?? things(selector).find((e) => called(e).startsWith(name));
   const enabled = (selector, name) => until(`${name} (${selector})`, () => {
     const e = named(selector, name);
-    return e && !e.disabled && e;
+    return e && !e.disabled && !e.getAttribute("aria-disabled") && e;
   });
   const field = (label) => until(`the field ${label}`, () => {
     const direct = things("input, select, textarea").find((e) => e.getAttribute("aria-label") === label);
@@ -45,6 +45,24 @@ globalThis.robot = (() => {
       document.querySelector(`a[href="${path}"]`).click();
       await until(path, () => location.pathname === path);
     },
+
+    // focus tells what has focus, and what is wrong with how one sees that.
+    focus: () => {
+      const e = document.activeElement;
+      if (!e || e === document.body) return { name: "", wrong: "nothing has it" };
+      const name = (e.getAttribute("aria-label") ?? e.closest("label")?.textContent ?? e.textContent).replace(/\s+/g, " ").trim();
+      const outlined = (x) => x && getComputedStyle(x).outlineStyle !== "none" && parseFloat(getComputedStyle(x).outlineWidth) >= 2;
+      const area = e.closest("label.drop, .segments label") ?? e;
+      const { left, top, width, height } = area.getBoundingClientRect();
+      const at = document.elementFromPoint(left + width / 2, top + height / 2);
+      const wrong = !outlined(e) && !outlined(e.nextElementSibling) && !outlined(area) ? "it has no outline"
+        : !at ? `it is outside the window, ${top} from above`
+        : !area.contains(at) && !at.contains(area) ? `it is behind ${at.className || at.localName}` : "";
+      return { name, wrong };
+    },
+    focused: (name) => until(`focus on ${name}`, () => robot.focus().name.startsWith(name) && document.activeElement !== document.body, 20_000).catch((e) => {
+      throw new Error(`focus is on “${robot.focus().name}”: ${e.message}`);
+    }),
 
     // drop gives a file to the file input whose area is called so.
     drop: async (label, name, base64, type = "") => {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"hash/fnv"
 	"math"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -92,10 +93,14 @@ func (m *model) Tokens(examples []task.Example) ([]int, error) {
 	return counts, nil
 }
 
-// Count warns of nothing.
-func (m *model) Count(_ context.Context, examples []task.Example) ([]int, []string, error) {
-	counts, err := m.Tokens(examples)
-	return counts, nil, err
+// Count counts an input's words and warns of nothing; the first of the two tokens is the whole output.
+func (m *model) Count(_ context.Context, examples []task.Example) (c task.Counts, err error) {
+	c.Outputs, err = m.Tokens(examples)
+	for _, x := range examples {
+		c.Inputs = append(c.Inputs, len(strings.Fields(x.Input)))
+		c.Pieces = append(c.Pieces, []string{x.Output, ""})
+	}
+	return c, err
 }
 
 // Score computes the distances.
@@ -112,6 +117,7 @@ func (m *model) Score(ctx context.Context, examples []task.Example, weights [][]
 		for _, e := range examples {
 			loss := m.loss(e, w)
 			scores[k].Examples = append(scores[k].Examples, loss)
+			scores[k].Loss += loss / float64(len(examples))
 			for range tokens {
 				scores[k].LogProbs = append(scores[k].LogProbs, -loss)
 			}

@@ -63,6 +63,17 @@ export interface Evaluation extends Score {
   heldOut: number;
 }
 
+/** Which plugin, without its bytes. */
+export interface PluginName {
+  /** The file's name. */
+  file: string;
+  /** What it calls itself. */
+  name: string;
+  version: string;
+  /** In hexadecimal; empty where the browser cannot compute it. */
+  sha256: string;
+}
+
 export interface Settings {
   /** A built-in optimizer, or "plugin" for the file that was dropped. */
   optimizer: string;
@@ -72,12 +83,14 @@ export interface Settings {
   bound: number;
   method: Method;
   objective: Objective;
+  /** The plugin that was dropped last. Its bytes may be in this browser or not. */
+  plugin: PluginName | null;
   /** Options of a plugin. */
   options: Record<string, string>;
 }
 
 export const defaultSettings: Settings = {
-  optimizer: "auto", budget: 40, batch: 8, seed: 42, bound: 1.5, method: "delta", objective: { name: "sparse", penalty: 0.05 }, options: {},
+  optimizer: "auto", budget: 40, batch: 8, seed: 42, bound: 1.5, method: "delta", objective: { name: "sparse", penalty: 0.05 }, plugin: null, options: {},
 };
 
 /** The built-in optimizers, with what they are in a line. */

@@ -6,11 +6,13 @@ import "./style/views.css";
 import { zooModules } from "./compute/local";
 import { path } from "./route";
 import { follow } from "./state/mixer";
+import { findPlugin } from "./state/plugin";
 import { applyTheme, keep, restore } from "./state/persist";
 import { loadModules, watchExpiry } from "./state/session";
 import { openShared } from "./state/share";
 import { store } from "./state/store";
-import { countTokens } from "./state/task";
+import { countTokens } from "./state/tokens";
+import { keepFocus } from "./ui/focus";
 import { Shell } from "./views/Shell";
 
 restore();
@@ -25,9 +27,10 @@ keep();
 countTokens();
 watchExpiry();
 follow(() => path.value === "/modules");
-void openShared();
+void findPlugin().then(openShared);
 
 const root = document.getElementById("app");
 if (root) {
   render(<Shell />, root);
+  keepFocus(root);
 }

@@ -1,5 +1,6 @@
 // Where in the page one is: the address's path.
 import { effect, signal } from "@preact/signals";
+import { focusTitle } from "./ui/focus";
 
 export const paths = ["/", "/modules", "/search", "/result", "/jobs", "/library", "/plugins"] as const;
 export type Path = (typeof paths)[number];
@@ -12,7 +13,10 @@ const here = (): Path => paths.find((p) => p === location.pathname) ?? "/";
 
 export const path = signal<Path>(here());
 
-addEventListener("popstate", () => (path.value = here()));
+addEventListener("popstate", () => {
+  path.value = here();
+  told();
+});
 
 effect(() => {
   document.title = `${titles[path.value]} – Medley`;
@@ -23,6 +27,11 @@ export function go(to: Path): void {
     history.pushState(null, "", to);
     path.value = to;
     scrollTo(0, 0);
-    requestAnimationFrame(() => document.querySelector<HTMLElement>("main h1")?.focus({ preventScroll: true })); // screen readers tell the new view
+    told();
   }
+}
+
+/** told lets screen readers tell the new view, once it is there. */
+function told(): void {
+  requestAnimationFrame(focusTitle);
 }

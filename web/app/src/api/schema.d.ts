@@ -288,6 +288,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/evaluations/{evaluation}/suggestions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example evl_aaaaaaaaaaaaaaaaaaaaaaaaaa */
+                evaluation: components["parameters"]["evaluationID"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rank the session's modules by how each does alone
+         * @description Scores the base and each module with weight 1. What is not remembered counts as evaluations; a request that ends early can be sent again and goes on from what is.
+         */
+        post: operations["suggestModules"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/generations": {
         parameters: {
             query?: never;
@@ -929,8 +952,12 @@ export interface components {
             base: components["schemas"]["Name"];
             modules: components["schemas"]["Modules"];
             method: components["schemas"]["Method"];
+            /** @description Tokens of each example's input. */
+            input_tokens: number[];
             /** @description Target tokens of each example, in the order of log_probs. */
             tokens: number[];
+            /** @description Texts of the target tokens, the end's empty: of as many of the first examples as have up to 16384 tokens in all. */
+            pieces: string[][];
             warnings: string[];
             /** @description What it is computed on. */
             backend: string;
@@ -963,6 +990,27 @@ export interface components {
         };
         Scores: {
             scores: components["schemas"]["Score"][];
+        };
+        /**
+         * @example {
+         *       "count": 8
+         *     }
+         */
+        SuggestionRequest: {
+            /**
+             * @description The most modules to name.
+             * @default 8
+             */
+            count: number;
+        };
+        Suggestions: {
+            /** @description Loss of the base alone; a module with a higher one does not help by itself. */
+            base_loss: components["schemas"]["Number"];
+            modules: components["schemas"]["Suggestion"][];
+        };
+        Suggestion: {
+            module: components["schemas"]["ID"];
+            loss: components["schemas"]["Number"];
         };
         /**
          * @example {
@@ -1947,6 +1995,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Scores"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    suggestModules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example evl_aaaaaaaaaaaaaaaaaaaaaaaaaa */
+                evaluation: components["parameters"]["evaluationID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SuggestionRequest"];
+            };
+        };
+        responses: {
+            /** @description The modules with the lowest losses, the lowest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Suggestions"];
                 };
             };
             default: components["responses"]["Problem"];

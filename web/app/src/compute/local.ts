@@ -1,11 +1,14 @@
 // Forward passes in this page: the Go engine on the built-in zoo.
 import { Fault, type Example, type Method, type ModuleInfo, type Score } from "../domain";
 import { load, parts } from "../parts";
-import type { Compute, GenerateOptions, Scorer, Tokens } from "./compute";
+import type { Compute, GenerateOptions, Ranking, Scorer, Tokens } from "./compute";
 import { loadEngine } from "./engine";
 import type { Candidate, Files, Model } from "./medley";
+import { tokenMean } from "./objective";
 
 const zooBase = "medley/tiny-t5";
+
+const rankedAtOnce = 8; // so that it can be canceled soon
 
 /** zooModules are the modules of the zoo; every one has rank 8. */
 export function zooModules(): ModuleInfo[] {
@@ -77,11 +80,11 @@ export class LocalCompute implements Compute {
   }
 
   async open(modules: string[], examples: Example[], method: Method): Promise<Scorer> {
-    const texts = await this.#model.tokens(examples);
+    const words = await this.tokens(examples);
     const expand = (weights: number[]) => this.#expand(modules, weights);
     return {
-      tokens: texts.map((t) => t.output.length),
-      warnings: texts.flatMap((t, i) => (t.warning ? [`Example ${i + 1}: ${t.warning}.`] : [])),
+      tokens: words.map((t) => t.count), words,
+      warnings: words.flatMap((t, i) => (t.warning ? [`Example ${i + 1}: ${t.warning}.`] : [])),
       backend: this.info.backend,
       score: async (weights, signal): Promise<Score[]> => {
         signal?.throwIfAborted();
@@ -99,8 +102,23 @@ export class LocalCompute implements Compute {
     return answers.map((a) => a.text);
   }
 
-  tokens(examples: Example[]): Promise<Tokens[]> {
-    return this.#model.tokens(plain(examples));
+  async tokens(examples: Example[]): Promise<Tokens[]> {
+    const all = await this.#model.tokens(plain(examples));
+    return all.map(({ input, output, warning }) => ({ input, count: output.length, texts: output, warning }));
+  }
+
+  async rank(modules: string[], examples: Example[], method: Method, count: number, signal: AbortSignal, told: (share: number) => void): Promise<Ranking> {
+    const scorer = await this.open(modules, examples, method);
+    const vectors = [modules.map(() => 0), ...modules.map((_, i) => modules.map((_, j) => (i === j ? 1 : 0)))];
+    const losses: number[] = [];
+    while (losses.length < vectors.length) {
+      told(losses.length / vectors.length);
+      const scores = await scorer.score(vectors.slice(losses.length, losses.length + rankedAtOnce), signal);
+      losses.push(...scores.map((s) => tokenMean(s.examples, scorer.tokens)));
+    }
+    const [base = NaN, ...single] = losses;
+    const ranked = modules.map((id, i) => ({ id, loss: single[i] ?? NaN })).sort((a, b) => (a.loss < b.loss ? -1 : b.loss < a.loss ? 1 : 0));
+    return { base, modules: ranked.slice(0, count) };
   }
 
   async files(module: string): Promise<Files> {

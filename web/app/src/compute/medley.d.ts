@@ -1,5 +1,4 @@
 // The declarations of web/medley.js, which is loaded at run time.
-import type { Tokens } from "./compute";
 
 export type Files = Record<string, Uint8Array<ArrayBuffer>>;
 
@@ -19,7 +18,7 @@ export interface Model {
   reason: string;
   candidates: Candidate[];
   addModule(name: string, files: Files): Promise<{ layers: number }>;
-  tokens(examples: { input: string; output: string }[]): Promise<Tokens[]>;
+  tokens(examples: { input: string; output: string }[]): Promise<{ input: number; output: string[]; warning: string }[]>;
   score(
     examples: { input: string; output: string }[], weights: number[][], options?: { method?: string },
   ): Promise<{ loss: number; examples: number[]; logProbs: number[][] }[]>;

@@ -2,7 +2,7 @@
 import { number, type Client, type Schemas } from "../api/client";
 import { lines } from "../api/stream";
 import { Fault, type Example, type Method, type Score } from "../domain";
-import type { Compute, GenerateOptions, Scorer } from "./compute";
+import type { Compute, GenerateOptions, Ranking, Scorer, Tokens } from "./compute";
 import { unzip } from "./zip";
 
 export class ServerCompute implements Compute {
@@ -15,7 +15,7 @@ export class ServerCompute implements Compute {
     this.base = base;
   }
 
-  async open(modules: string[], examples: Example[], method: Method, signal?: AbortSignal): Promise<Scorer> {
+  async open(modules: string[], examples: Example[], method: Method, signal?: AbortSignal): Promise<Session> {
     const request = { base: this.base, modules, examples: examples.map(({ input, output }) => ({ input, output })), method };
     const open = (signal?: AbortSignal) => this.#client.json<Schemas["Evaluation"]>("/v1/evaluations", { method: "POST", json: request, signal });
     return new Session(this.#client, await open(signal), open);
@@ -56,8 +56,19 @@ export class ServerCompute implements Compute {
     return answers;
   }
 
-  tokens(): undefined {
-    return undefined; // the API tells target tokens alone, when an evaluation is opened
+  async tokens(examples: Example[], module: string): Promise<Tokens[]> {
+    const session = await this.open([module], examples, "delta");
+    session.close();
+    return session.words;
+  }
+
+  async rank(modules: string[], examples: Example[], method: Method, count: number, signal: AbortSignal): Promise<Ranking> {
+    const session = await this.open(modules, examples, method, signal);
+    try {
+      return await session.rank(count, signal);
+    } finally {
+      session.close();
+    }
   }
 
   async files(module: string, signal?: AbortSignal): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
@@ -69,6 +80,7 @@ export class ServerCompute implements Compute {
 /** Session is an evaluation at the server, opened again when the server has forgotten it. */
 class Session implements Scorer {
   readonly tokens: number[];
+  readonly words: Tokens[];
   readonly warnings: string[];
   readonly backend: string;
   readonly #client: Client;
@@ -80,6 +92,7 @@ class Session implements Scorer {
     this.#open = open;
     this.#id = evaluation.id;
     this.tokens = evaluation.tokens;
+    this.words = wordsOf(evaluation);
     this.warnings = evaluation.warnings;
     this.backend = evaluation.backend;
   }
@@ -102,7 +115,22 @@ class Session implements Scorer {
     return answer.scores.map((s) => ({ examples: s.examples.map(number), logProbs: s.log_probs.map(number) }));
   }
 
+  async rank(count: number, signal: AbortSignal): Promise<Ranking> {
+    const s = await this.#client.json<Schemas["Suggestions"]>(`/v1/evaluations/${this.#id}/suggestions`, { method: "POST", json: { count }, signal });
+    return { base: number(s.base_loss), modules: s.modules.map((m) => ({ id: m.module, loss: number(m.loss) })) };
+  }
+
   close(): void {
     this.#client.json(`/v1/evaluations/${this.#id}`, { method: "DELETE" }).catch(() => undefined); // it expires by itself
   }
+}
+
+/** wordsOf puts together what an evaluation tells of each example; a warning begins with "example 3: ". */
+function wordsOf({ tokens, input_tokens: inputs, pieces, warnings }: Schemas["Evaluation"]): Tokens[] {
+  const cut = new Map<number, string>();
+  warnings.forEach((text) => {
+    const [, example = "", what = ""] = /^example (\d+): (.*)$/s.exec(text) ?? [];
+    cut.set(Number(example), cut.has(Number(example)) ? `${cut.get(Number(example))}, ${what}` : what);
+  });
+  return tokens.map((count, i) => ({ input: inputs[i] ?? 0, count, texts: pieces[i], warning: cut.get(i + 1) ?? "" }));
 }

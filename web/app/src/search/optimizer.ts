@@ -1,8 +1,9 @@
 // Optimizers in a Web Worker that can be ended: the built-in guest, the very bytes that wazero runs, or a file that was dropped.
 import guestAddress from "../../../../wasm/guest/guest.wasm?url";
 import type { Best, Info, Problem, Score } from "../../../optimizer/optimizer";
-import { Fault, faultOf, type Settings } from "../domain";
+import { Fault, faultOf, type PluginName, type Settings } from "../domain";
 import { parts, read } from "../parts";
+import { sha256 } from "./digest";
 
 /** An optimizer at work on one search. */
 export interface Asking {
@@ -14,14 +15,8 @@ export interface Asking {
 }
 
 /** A plugin: a .wasm file that somebody dropped. */
-export interface Plugin {
-  /** Of the file. */
-  file: string;
+export interface Plugin extends PluginName {
   bytes: Uint8Array<ArrayBuffer>;
-  /** What it calls itself. */
-  name: string;
-  version: string;
-  sha256: string;
 }
 
 const patience = 600; // milliseconds that a stranger's code may take in a call, its start included
@@ -34,7 +29,7 @@ let guest: Promise<Uint8Array<ArrayBuffer>> | undefined;
 export async function start(settings: Settings, plugin: Plugin | undefined, problem: Problem, stage: (share: number) => void): Promise<Asking> {
   if (settings.optimizer === "plugin") {
     if (!plugin) {
-      throw new Fault("not_found", "The plugin's file is no longer here: drop it again.", "optimizer");
+      throw new Fault("not_found", "Drop the file of a plugin first.", "optimizer");
     }
     return named(plugin.file, () => open(plugin.bytes, problem, settings.options, patience));
   }
@@ -65,7 +60,7 @@ export async function named<T>(file: string, work: () => Promise<T>): Promise<T>
 }
 
 /** shorten keeps names of unknown length out of messages. */
-function shorten(name: string): string {
+export function shorten(name: string): string {
   const letters = [...name];
   return letters.length <= 60 ? name : letters.slice(0, 59).join("") + "…";
 }
@@ -84,13 +79,4 @@ export async function inspect(file: File): Promise<Plugin> {
   });
   const digest = await sha256(bytes);
   return { file: file.name, bytes, name: info.name, version: info.version, sha256: digest };
-}
-
-/** sha256 is empty where the page has no secure origin, which keeps the browser's from it. */
-async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  if (!globalThis.crypto.subtle) {
-    return "";
-  }
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return [...digest].map((b) => b.toString(16).padStart(2, "0")).join("");
 }

@@ -61,7 +61,7 @@ export async function startJob(): Promise<boolean> {
 
 /** uploaded is the id of the server's copy of the plugin that was dropped. */
 async function uploaded(): Promise<string | undefined> {
-  const digest = store.plugin.value?.sha256;
+  const digest = store.settings.value.plugin?.sha256;
   const plugins = await client.all<Schemas["Plugin"]>("/v1/plugins").catch(() => []);
   return digest ? plugins.find((p) => p.digest === digest)?.id : undefined;
 }
@@ -142,7 +142,7 @@ export async function wordsOf(job: Job): Promise<Run["words"]> {
   const scorer = await new ServerCompute(client, base).open(modules, examples, method ?? "delta");
   const [before, after] = await scorer.score([modules.map(() => 0), weights]);
   scorer.close();
-  return before && after ? { before, after, counts: scorer.tokens, texts: null } : null;
+  return before && after ? { before, after, counts: scorer.tokens, texts: scorer.words.map((t) => t.texts ?? null) } : null;
 }
 
 /** wholeJob is a job with its request and its result. */

@@ -5,7 +5,8 @@ import { tokenMean, value } from "../compute/objective";
 import { faultOf, type Method } from "../domain";
 import { compute } from "./compute";
 import { Latest } from "./latest";
-import { chosenModules, notify, store, usable, type Mixed } from "./store";
+import { chosenModules, notify, speak, store, usable, type Mixed } from "./store";
+import { learnTokens } from "./tokens";
 
 const none: Mixed = { objective: NaN, loss: NaN, heldOut: NaN, examples: [], text: "", scoring: false, writing: false, problem: "", zero: null };
 
@@ -38,6 +39,7 @@ async function open(): Promise<Opened | undefined> {
     return opened;
   }
   const scorer = await doing.open(modules, rows, method);
+  learnTokens(doing, rows, scorer.words);
   const [first] = await scorer.score([new Array<number>(modules.length).fill(0)]);
   opened?.scorer.close();
   const cut = rows.filter((r) => !r.held).length;
@@ -50,6 +52,18 @@ async function open(): Promise<Opened | undefined> {
 const change = (fields: Partial<Mixed>) => {
   store.mixed.value = { ...(store.mixed.peek() ?? none), ...fields };
 };
+
+let telling = 0;
+
+/** tell says the objective once sliders have rested for a while. */
+function tell(): void {
+  clearTimeout(telling);
+  telling = window.setTimeout(() => {
+    if (document.activeElement?.matches(".slider input") && store.mixed.peek()) {
+      speak(`Objective ${store.mixed.peek()?.objective.toFixed(2)}.`);
+    }
+  }, 1000);
+}
 
 async function score(weights: number[]): Promise<void> {
   change({ scoring: true, problem: "" });
@@ -68,6 +82,7 @@ async function score(weights: number[]): Promise<void> {
       objective: value(store.settings.value.objective, examples.slice(0, cut), tokens.slice(0, cut), weights),
       loss: tokenMean(examples.slice(0, cut), tokens.slice(0, cut)), heldOut: tokenMean(examples.slice(cut), tokens.slice(cut)),
     });
+    tell();
   } catch (e) {
     change({ scoring: false, problem: faultOf(e).message });
   }
@@ -118,7 +133,9 @@ export function follow(seen: () => boolean): void {
   });
 }
 
-/** suggest scores every module alone on the examples and chooses those that help most. */
+let suggesting: AbortController | undefined;
+
+/** suggest tries every module alone on the examples searched with, here or at the server, and chooses those that help most. */
 export async function suggest(count: number): Promise<void> {
   const mode = store.mode.value;
   const modules = store.modules.value[mode].slice(0, 1000).map((m) => m.id);
@@ -126,25 +143,28 @@ export async function suggest(count: number): Promise<void> {
   if (modules.length === 0 || rows.length === 0) {
     return;
   }
-  store.suggesting.value = true;
+  const { signal } = (suggesting = new AbortController());
+  store.suggesting.value = 0;
   try {
     const doing = await compute(mode);
-    const scorer = await doing.open(modules, rows, store.settings.value.method);
-    const losses: number[] = [];
-    const zero = tokenMean((await scorer.score([modules.map(() => 0)]))[0]?.examples ?? [], scorer.tokens);
-    for (let at = 0; at < modules.length; at += 64) {
-      const batch = modules.slice(at, at + 64).map((_, i) => modules.map((_, j) => (j === at + i ? 1 : 0)));
-      losses.push(...(await scorer.score(batch)).map((s) => tokenMean(s.examples, scorer.tokens)));
-    }
-    scorer.close();
-    const order = modules.map((id, i) => ({ id, loss: losses[i] ?? Infinity })).sort((a, b) => a.loss - b.loss);
-    const helpful = order.filter((m) => m.loss < zero);
-    const taken = (helpful.length > 0 ? helpful : order).slice(0, count);
+    const ranking = await doing.rank(modules, rows, store.settings.value.method, count, signal, (share) => (store.suggesting.value = share));
+    signal.throwIfAborted();
+    const helpful = ranking.modules.filter((m) => m.loss < ranking.base);
+    const taken = helpful.length > 0 ? helpful : ranking.modules;
     store.chosen.value = { ...store.chosen.value, [mode]: taken.map((m) => m.id) };
-    notify("good", `Each of ${modules.length} modules was tried alone on your examples; the ${taken.length} that help most are chosen.`);
+    notify(helpful.length > 0 ? "good" : "info", helpful.length > 0
+      ? `Each of ${modules.length} modules was tried alone on your examples; the ${taken.length} that help most are chosen.`
+      : `Each of ${modules.length} modules was tried alone on your examples, and none helps by itself. The ${taken.length} that hurt least are chosen: together they may.`);
   } catch (e) {
-    notify("bad", `Nothing could be suggested: ${faultOf(e).message}`);
+    if (!signal.aborted) {
+      notify("bad", `Nothing could be suggested: ${faultOf(e).message}`);
+    }
   } finally {
-    store.suggesting.value = false;
+    store.suggesting.value = null;
   }
+}
+
+/** stopSuggesting ends it; nothing is chosen. */
+export function stopSuggesting(): void {
+  suggesting?.abort();
 }

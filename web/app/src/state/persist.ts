@@ -1,6 +1,9 @@
-// What outlives the page: work in the browser's local storage, the token only in the tab's session storage. Nothing else stores anything.
+// What outlives the page: work in the browser's local storage, plugins in its database, the token only in the tab's session storage.
+// Nothing else stores anything.
 import { effect } from "@preact/signals";
-import type { Evaluation } from "../domain";
+import { defaultSettings, type Evaluation, type PluginName } from "../domain";
+import { sha256 } from "../search/digest";
+import type { Plugin } from "../search/optimizer";
 import { store, type Run, type Theme } from "./store";
 
 const workKey = "medley.work";
@@ -40,6 +43,7 @@ export function restore(): void {
       store[name].value = work[name];
     }
   }
+  store.settings.value = { ...defaultSettings, ...store.settings.value }; // another version may have known fewer
   const ids = read<string[]>(localStorage, "medley.runs") ?? [];
   store.runs.value = ids.flatMap((id) => read<Run>(localStorage, runKey(id)) ?? []).map(rested);
   const session = read<{ token: string; expires: number; scopes: string[] }>(sessionStorage, tokenKey);
@@ -120,6 +124,75 @@ function read<T>(from: Storage, key: string): T | undefined {
   }
 }
 
+/** KeptPlugin is a plugin in this browser's database, without its bytes. */
+export interface KeptPlugin extends PluginName {
+  size: number;
+  /** Milliseconds since 1970. */
+  used: number;
+}
+
+const plugins = { name: "plugins", most: 8, bytes: 32 << 20 };
+
+/** inPlugins runs one request on the database; undefined if the browser has none or lets the page have none. */
+function inPlugins<T>(mode: IDBTransactionMode, ask: (all: IDBObjectStore) => IDBRequest<T>): Promise<T | undefined> {
+  return new Promise((resolve) => {
+    const none = () => resolve(undefined);
+    try {
+      const opening = indexedDB.open("medley", 1);
+      opening.onupgradeneeded = () => opening.result.createObjectStore(plugins.name, { keyPath: "sha256" });
+      opening.onerror = opening.onblocked = none;
+      opening.onsuccess = () => {
+        const work = opening.result.transaction(plugins.name, mode);
+        const request = ask(work.objectStore(plugins.name));
+        work.oncomplete = () => resolve(request.result);
+        work.onerror = work.onabort = none;
+        opening.result.close(); // when the transaction is over
+      };
+    } catch {
+      none();
+    }
+  });
+}
+
+/** keepPlugin keeps a plugin under its digest. Those that were not used for longest make room. */
+export async function keepPlugin(plugin: Plugin): Promise<void> {
+  if (plugin.sha256 === "") {
+    return; // it could not be checked when it is read
+  }
+  const { file, name, version, sha256, bytes } = plugin;
+  await inPlugins("readwrite", (all) => all.put({ file, name, version, sha256, bytes, used: Date.now() }));
+  let [count, size] = [0, 0];
+  for (const p of await keptPlugins()) {
+    if (++count > plugins.most || (size += p.size) > plugins.bytes) {
+      await dropPlugin(p.sha256);
+    }
+  }
+}
+
+/** keptPlugin finds a plugin by its digest, and checks that it has it. */
+export async function keptPlugin(digest: string): Promise<Plugin | undefined> {
+  const found = digest === "" ? undefined : await inPlugins<Plugin | undefined>("readonly", (all) => all.get(digest));
+  if (!found) {
+    return undefined;
+  }
+  if ((await sha256(found.bytes)) !== digest) {
+    await dropPlugin(digest);
+    return undefined;
+  }
+  await inPlugins("readwrite", (all) => all.put({ ...found, used: Date.now() }));
+  return found;
+}
+
+/** keptPlugins lists them, the one used last first. */
+export async function keptPlugins(): Promise<KeptPlugin[]> {
+  const all = (await inPlugins<(Plugin & { used: number })[]>("readonly", (all) => all.getAll())) ?? [];
+  return all.map(({ bytes, ...p }) => ({ ...p, size: bytes.length })).sort((a, b) => b.used - a.used);
+}
+
+export async function dropPlugin(digest: string): Promise<void> {
+  await inPlugins("readwrite", (all) => all.delete(digest));
+}
+
 export function applyTheme(theme: Theme): void {
   document.documentElement.dataset["theme"] = theme;
 }
@@ -169,11 +242,12 @@ function checked(v: unknown): Shared {
   const texts = (list: unknown): boolean => Array.isArray(list) && list.every((t) => typeof t === "string");
   const numbers = (list: unknown): list is number[] => Array.isArray(list) && list.every((n) => typeof n === "number");
   const evaluation = (e: Evaluation) => numbers(e.weights) && numbers(e.examples) && numbers(e.logProbs) && typeof e.objective === "number";
+  const pluginName = (p: PluginName | null | undefined) => !p || [p.file, p.name, p.version, p.sha256].every((t) => typeof t === "string");
   const good =
     (s.mode === "local" || s.mode === "server") && typeof s.task.name === "string" && rows(s.task.rows) && rows(s.task.eval) && texts(s.chosen) &&
     Object.values(s.weights).every((w) => typeof w === "number") && typeof s.prompt === "string" && typeof s.base === "string" &&
     typeof s.settings.optimizer === "string" && [s.settings.budget, s.settings.batch, s.settings.seed, s.settings.bound].every((n) => typeof n === "number") &&
-    (s.run === null || (texts(s.run.modules) && texts(s.run.names) && Array.isArray(s.run.evaluations) && s.run.evaluations.every(evaluation)));
+    pluginName(s.settings.plugin) && (s.run === null || (texts(s.run.modules) && texts(s.run.names) && Array.isArray(s.run.evaluations) && s.run.evaluations.every(evaluation) && pluginName(s.run.settings.plugin)));
   if (!good) {
     throw new TypeError("the link is not one of this page's");
   }

@@ -9,7 +9,9 @@ import { compare, lowest } from "../search/result";
 import { trace, type Problem } from "../search/trace";
 import { compute } from "./compute";
 import { patient } from "./patience";
+import { pluginOf } from "./plugin";
 import { changeRun, chosenModules, notify, speak, store, usable, type Run } from "./store";
+import { learnTokens } from "./tokens";
 
 /** What works at a run; a run from before the page was loaded has none. */
 interface Hands {
@@ -39,7 +41,7 @@ export function begin(): string {
   const settings = store.settings.value;
   const number = store.runs.value.length + 1;
   const run: Run = {
-    id, title: `${number} · ${settings.optimizer === "plugin" ? (store.plugin.value?.name ?? "plugin") : settings.optimizer} · ${store.task.value.name}`, mode,
+    id, title: `${number} · ${settings.optimizer === "plugin" ? (settings.plugin?.name ?? "plugin") : settings.optimizer} · ${store.task.value.name}`, mode,
     base: mode === "server" ? store.base.value : "", modules: modules.map((m) => m.id), names: modules.map((m) => m.name),
     task: { ...store.task.value, rows }, settings, optimizer: settings.optimizer, state: "preparing", phase: "", share: 0, trouble: null, problem: "",
     stopped: "", evaluations: [], tokens: [], seconds: 0, output: null, words: null,
@@ -115,6 +117,7 @@ async function work(id: string, stopping = false): Promise<void> {
     const doing = await compute(run.mode, run.base);
     const opening = h.abort.signal;
     const scorer = await patient(() => doing.open(run.modules, run.task.rows, run.settings.method, opening), opening, told);
+    learnTokens(doing, run.task.rows, scorer.words);
     changeRun(id, { tokens: scorer.tokens, phase: "Starting the optimizer" });
     const problem = problemOf({ ...run, tokens: scorer.tokens });
     const found = await searching(id, h, problem, scorer, told, began, (o) => (optimizer = o));
@@ -144,8 +147,8 @@ async function searching(
   id: string, h: Hands, problem: Problem, scorer: Scorer, told: (t: Run["trouble"]) => void, began: number, keep: (o: Asking) => void,
 ): Promise<Ended> {
   const run = runOf(id) as Run;
-  const plugin = store.plugin.peek() ?? undefined;
-  const naming = <T>(work: () => Promise<T>) => (run.settings.optimizer === "plugin" ? named(plugin?.file ?? "plugin", work) : work());
+  const plugin = await pluginOf(run.settings);
+  const naming = <T>(work: () => Promise<T>) => (plugin ? named(plugin.file, work) : work());
   const judge = judgeOf(run, scorer.tokens);
   let optimizer: Asking | undefined;
   let stopped = "";
@@ -188,9 +191,17 @@ const bound = (o: Asking): Asking => ({
   info: () => o.info(), ask: (n) => o.ask(n), tell: (x, s) => o.tell(x, s), best: () => o.best(), close: () => o.close(),
 });
 
+// When progress was spoken of; those who listen hear of quarters, and not all the time.
+let spokenAt = 0;
+
 function record(id: string, round: Evaluation[], began: number, budget: number): void {
   const evaluations = [...(runOf(id)?.evaluations ?? []), ...round];
   changeRun(id, { evaluations, share: evaluations.length / budget, seconds: (performance.now() - began) / 1000 });
+  const quarter = (n: number) => Math.floor((4 * n) / budget);
+  if (quarter(evaluations.length) > quarter(evaluations.length - round.length) && evaluations.length < budget && Date.now() - spokenAt > 5000) {
+    spokenAt = Date.now();
+    speak(`${evaluations.length} of ${budget} evaluations; the best objective is ${evaluations.at(-1)?.best.toFixed(2)}.`);
+  }
 }
 
 /** conclude compares what was found and keeps the result. */
@@ -214,8 +225,7 @@ async function conclude(
   const output = await patient(() => compare(doing, scorer, asked, found, signal, (phase, share) => changeRun(id, { phase, share })), signal, waiting);
   const zero = new Array<number>(modules.length).fill(0);
   const [before, after] = await patient(() => scorer.score([zero, output.composed?.weights ?? zero], signal), signal, waiting);
-  const texts = await doing.tokens(task.rows)?.then((all) => all.map((t) => t.output));
-  changeRun(id, { output, words: before && after ? { before, after, counts: scorer.tokens, texts: texts ?? null } : null, state: "done", phase: "", share: 1, trouble: null });
+  changeRun(id, { output, words: before && after ? { before, after, counts: scorer.tokens, texts: scorer.words.map((t) => t.texts ?? null) } : null, state: "done", phase: "", share: 1, trouble: null });
   store.shown.value = id;
   speak(`The search is done: objective ${output.composed?.objective.toFixed(3) ?? "unknown"}.`);
 }

@@ -1,5 +1,6 @@
 // Links that restore everything but secrets.
-import { faultOf } from "../domain";
+import { defaultSettings, faultOf } from "../domain";
+import { findPlugin, missingPlugin } from "./plugin";
 import { link, rested, unlink, type Shared } from "./persist";
 import { notify, store, type Run } from "./store";
 
@@ -37,7 +38,8 @@ export async function openShared(): Promise<void> {
     store.chosen.value = { ...store.chosen.value, [s.mode]: s.chosen };
     store.weights.value = s.weights;
     store.prompt.value = s.prompt;
-    store.settings.value = s.settings;
+    store.settings.value = { ...defaultSettings, ...s.settings };
+    await findPlugin();
     if (s.run) {
       const run = rested(s.run);
       store.runs.value = [...store.runs.value.filter((r) => r.id !== run.id), run];
@@ -45,6 +47,9 @@ export async function openShared(): Promise<void> {
       store.shown.value = run.id;
     }
     notify("good", "This is what the link holds. Nothing of it is sent anywhere until you start something.");
+    if (missingPlugin.value) {
+      notify("info", "It was made with a plugin that this browser does not have. The result is here; to search on, drop the plugin's file in the search.");
+    }
     if (s.mode === "server" && !store.session.value) {
       notify("info", "It was made with a server's modules: sign in to go on with them.");
     }

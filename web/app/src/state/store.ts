@@ -5,6 +5,7 @@ import { defaultSettings, type Evaluation, type ModuleInfo, type Score, type Set
 import type { Output } from "../search/output";
 import { worthless } from "../task/parse";
 import type { Plugin } from "../search/optimizer";
+import type { KeptPlugin } from "./persist";
 
 export type Mode = "local" | "server";
 export type Theme = "auto" | "light" | "dark";
@@ -41,7 +42,7 @@ export interface Run {
   seconds: number;
   output: Output | null;
   /** Log-probabilities at zero weights and at the composition, with the tokens of each example and their texts where they are known. */
-  words: { before: Score; after: Score; counts: number[]; texts: string[][] | null } | null;
+  words: { before: Score; after: Score; counts: number[]; texts: (string[] | null)[] | null } | null;
 }
 
 export interface Session {
@@ -92,7 +93,7 @@ export const store = {
   base: signal(""),
 
   task: signal<Task>(blankTask),
-  /** What the tokenizer makes of rows, by "input\0output". */
+  /** What tokenizers make of rows, by tokenKey. */
   tokens: signal<Map<string, { input: number; output: number; warning: string }>>(new Map()),
 
   modules: signal<Record<Mode, ModuleInfo[]>>({ local: [], server: [] }),
@@ -101,10 +102,13 @@ export const store = {
   weights: signal<Record<string, number>>({}),
   prompt: signal(""),
   mixed: signal<Mixed | null>(null),
-  suggesting: signal(false),
+  /** How far a suggestion is, 0 to 1; null while there is none under way. */
+  suggesting: signal<number | null>(null),
 
   settings: signal<Settings>(defaultSettings),
   plugin: signal<Plugin | null>(null),
+  /** Plugins that this browser keeps, the one used last first. */
+  keptPlugins: signal<KeptPlugin[]>([]),
   runs: signal<Run[]>([]),
   /** Runs on the chart. */
   compared: signal<string[]>([]),

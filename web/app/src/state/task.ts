@@ -1,9 +1,7 @@
 // What a user does to the task.
-import { effect } from "@preact/signals";
 import { zooTask } from "../compute/local";
 import { faultOf, type Example } from "../domain";
 import { parse, type Parsed } from "../task/parse";
-import { engine } from "./compute";
 import { blankTask, notify, store } from "./store";
 
 let ids = Date.now();
@@ -62,36 +60,4 @@ export function addBlank(): void {
 export function clear(): void {
   turns++;
   store.task.value = blankTask;
-}
-
-export const tokenKey = (e: Example) => e.input + "\0" + e.output;
-
-/** countTokens keeps the token counts of rows up to date, a little after they change, once the engine is here. */
-export function countTokens(): void {
-  let timer = 0;
-  effect(() => {
-    const { rows } = store.task.value;
-    if (store.engine.value.state !== "ready" || store.mode.value !== "local") {
-      return;
-    }
-    clearTimeout(timer);
-    timer = window.setTimeout(async () => {
-      const known = store.tokens.peek();
-      const unknown = rows.filter((r) => !known.has(tokenKey(r))).slice(0, 200);
-      if (unknown.length === 0) {
-        return;
-      }
-      try {
-        const counted = await (await engine()).tokens(unknown);
-        const next = new Map([...store.tokens.peek()].slice(-2000));
-        unknown.forEach((r, i) => {
-          const t = counted[i];
-          t && next.set(tokenKey(r), { input: t.input, output: t.output.length, warning: t.warning });
-        });
-        store.tokens.value = next;
-      } catch {
-        // The counts are a help; the search tells what is wrong.
-      }
-    }, 200);
-  });
 }

@@ -89,12 +89,21 @@ function options(element: HTMLElement, { series, xLabel, height = 240, log = fal
   const result: uPlot.Options = {
     width: Math.max(element.clientWidth, 120), height, padding: [8, 8, 0, 0],
     legend: { show: false }, cursor: { show: false },
-    scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
+    scales: { x: { time: false }, y: log ? { distr: 3, range: (_, least, most) => close(least, most) } : {} },
     axes: [{ ...axis, label: xLabel, labelFont: font, labelSize: 18, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000] }, { ...axis, size: 48, grid: { ...axis.grid, ...(log ? { filter: decades } : {}) } }],
     series: [{}, ...series.map((s): uPlot.Series => drawn(s, colour(s.colour)))],
   };
   probe.remove();
   return result;
+}
+
+/** close ends a logarithmic axis soon after its values, where uPlot would go on to the next power of ten. */
+function close(least: number | null, most: number | null): uPlot.Range.MinMax {
+  if (least === null || most === null) {
+    return [least, most];
+  }
+  const step = 10 ** Math.floor(Math.log10(most));
+  return [uPlot.rangeLog(least, most, 10, false)[0], step * Math.ceil(most / step)];
 }
 
 const steps = uPlot.paths.stepped?.({ align: 1 }) ?? (() => null); // what was best stays so until the next evaluation

@@ -14,8 +14,21 @@ export function Name({ text, most = 80 }: { text: string; most?: number }) {
   );
 }
 
-export function Button({ kind = "plain", busy = false, ...rest }: { kind?: "main" | "plain" | "quiet" | "bad"; busy?: boolean } & JSX.IntrinsicElements["button"]) {
-  return <button type="button" {...rest} class={`button ${kind} ${typeof rest.class === "string" ? rest.class : ""}`} aria-busy={busy || undefined} />;
+interface ButtonProps extends Omit<JSX.IntrinsicElements["button"], "disabled" | "onClick"> {
+  kind?: "main" | "plain" | "quiet" | "bad";
+  busy?: boolean;
+  disabled?: boolean;
+  onClick?: () => void;
+}
+
+/** Button keeps focus when it is disabled, which the attribute of that name would not. */
+export function Button({ kind = "plain", busy = false, disabled = false, onClick, ...rest }: ButtonProps) {
+  return (
+    <button
+      type="button" {...rest} class={`button ${kind} ${typeof rest.class === "string" ? rest.class : ""}`} aria-busy={busy || undefined} aria-disabled={disabled || undefined}
+      onClick={(e) => (disabled ? e.preventDefault() : onClick?.())}
+    />
+  );
 }
 
 export function Progress({ label, share }: { label: string; share: number }) {
@@ -73,8 +86,14 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const opener = document.activeElement;
-    dialog.current?.showModal();
-    return () => (opener instanceof HTMLElement ? opener.focus() : undefined);
+    const { current } = dialog;
+    current?.showModal();
+    return () => {
+      current?.close(); // while it is open, nothing outside can have focus
+      if (opener instanceof HTMLElement) {
+        opener.focus();
+      }
+    };
   }, []);
   return (
     <dialog

@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import type { Evaluation } from "../domain";
 import type { Run } from "../state/store";
 import { Chart, Legend, palette, type Series } from "../ui/Chart";
-import { count, digits } from "../ui/parts";
+import { count, digits, Name } from "../ui/parts";
 
 const known = (v: number | undefined) => (v === undefined || !Number.isFinite(v) ? null : v);
 const colourOf = (i: number) => palette[i % palette.length] ?? "--series-1";
@@ -52,12 +52,12 @@ function heldOut(r: Run, length: number): (number | null)[] {
 }
 
 /** WeightsChart draws the weights of the best candidate so far. */
-export function WeightsChart({ run }: { run: Run }) {
+export function WeightsChart({ run, several }: { run: Run; several: boolean }) {
   const { x, series, others } = useMemo(() => weights(run), [run.id, run.evaluations.length]);
   const summary = `Weights of the best candidate so far. At the end: ${series.map((s) => `${s.label} ${digits(s.values.at(-1), 2)}`).join(", ")}.`;
   return (
     <figure>
-      <figcaption>Weights <span class="muted">of the best candidate so far{others > 0 ? `; the ${series.length} largest of ${series.length + others} that were used` : ""}</span></figcaption>
+      <figcaption>Weights <span class="muted">of the best candidate so far{several && <> of run <Name text={run.title} most={40} /></>}{others > 0 ? `; the ${series.length} largest of ${series.length + others} that were used` : ""}</span></figcaption>
       <Chart summary={summary} x={x} series={series} xLabel="evaluations" height={200} />
       <Legend series={series} />
     </figure>

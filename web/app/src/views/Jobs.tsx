@@ -6,7 +6,7 @@ import { download } from "../state/download";
 import { cancelJob, ended, jobs, leaveJobs, loadJobs, wholeJob, wordsOf, type Job } from "../state/jobs";
 import { client } from "../state/session";
 import { notify, store, type Run } from "../state/store";
-import { Banner, Button, Confirm, digits, Empty, Progress } from "../ui/parts";
+import { Banner, Button, Confirm, count, digits, Empty, Progress } from "../ui/parts";
 import { OutputView } from "./Output";
 import { NeedsServer } from "./NeedsServer";
 
@@ -49,14 +49,14 @@ function JobItem({ job, onOpen }: { job: Job; onOpen: (job: Job) => void }) {
     <li class="card item">
       <div class="row spread wrap">
         <span><span class={`state ${job.state}`}>{job.canceled && !ended(job) ? "ending" : job.state}</span> <time dateTime={job.created}>{new Date(job.created).toLocaleString()}</time></span>
-        <span class="muted">{!ended(job) && <>{job.done} of {job.budget} evaluations</>}{best !== undefined && <>{ended(job) ? "" : ", "}best objective {digits(best)}</>}</span>
+        <span class="row wrap">
+          <span class="muted">{ended(job) ? count(job.done, "evaluation") : `${job.done} of ${count(job.budget, "evaluation")}`}{best !== undefined && <>, best objective {digits(best)}</>}</span>
+          {job.state === "succeeded" || job.adapter ? <Button onClick={() => void show()}>Result</Button> : null}
+          {!ended(job) && <Button disabled={job.canceled} onClick={() => setAsking(true)}>End early</Button>}
+        </span>
       </div>
       {!ended(job) && <Progress label="The job" share={job.done / Math.max(1, job.budget)} />}
       {job.problem && <Banner kind="bad">{job.problem.detail}</Banner>}
-      <div class="row">
-        {job.state === "succeeded" || job.adapter ? <Button onClick={() => void show()}>Result</Button> : null}
-        {!ended(job) && <Button disabled={job.canceled} onClick={() => setAsking(true)}>End early</Button>}
-      </div>
       {asking && (
         <Confirm title="End this job early?" action="End it" onNo={() => setAsking(false)} onYes={() => { setAsking(false); void cancelJob(job.id); }}>
           What it found so far is kept.
@@ -85,13 +85,15 @@ function JobResult({ job }: { job: Job }) {
   }
   return (
     <section class="job-result" aria-label="Result of the job">
-      <OutputView output={output} title="Result of the job" targets={job.request?.examples ?? []} words={words} />
-      <div class="card">
-        <div class="row wrap">
-          <Button kind="main" onClick={() => void fetch("adapter", `${job.id}.zip`, "application/zip")}>Download the adapter</Button>
-          <Button onClick={() => void fetch("report", `${job.id}.html`, "text/html")}>Report</Button>
+      <OutputView output={output} title="Result of the job" targets={job.request?.examples ?? []} words={words}>
+        <div class="card">
+          <h2>Take it with you</h2>
+          <div class="row wrap">
+            <Button kind="main" onClick={() => void fetch("adapter", `${job.id}.zip`, "application/zip")}>Download the adapter</Button>
+            <Button onClick={() => void fetch("report", `${job.id}.html`, "text/html")}>Report</Button>
+          </div>
         </div>
-      </div>
+      </OutputView>
     </section>
   );
 }

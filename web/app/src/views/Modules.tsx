@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import type { ModuleInfo } from "../domain";
 import { go } from "../route";
-import { suggest } from "../state/mixer";
+import { stopSuggesting, suggest } from "../state/mixer";
 import { loadModules } from "../state/session";
 import { chosenModules, store, usable } from "../state/store";
 import { Banner, Button, count, Empty, Field, Name } from "../ui/parts";
@@ -37,18 +37,13 @@ function List() {
   return (
     <section class="card" aria-labelledby="list">
       <div class="card-head">
-        <h2 id="list">Modules <span class="muted">{chosen.size} of {all.length} chosen</span></h2>
+        <h2 id="list">Modules <span class="muted">{chosenModules.value.length} of {all.length} chosen</span></h2>
       </div>
       <Field label="Search by name, task or author"><input type="search" value={query} onInput={(e) => setQuery(e.currentTarget.value)} /></Field>
+      <Suggest />
       <div class="row wrap">
         <Button kind="quiet" onClick={() => choose(found.map((m) => m.id))}>{query ? "Choose these" : "Choose all"}</Button>
         <Button kind="quiet" onClick={() => sample(several)} disabled={several === 0}>Sample {several}</Button>
-        <Button
-          kind="quiet" busy={store.suggesting.value} disabled={store.suggesting.value || usable.value.length === 0 || all.length === 0} onClick={() => void suggest(8)}
-          title="Tries every module alone on your examples and chooses those that help most"
-        >
-          {store.suggesting.value ? "Trying each …" : "Suggest for my task"}
-        </Button>
         <Button kind="quiet" disabled={chosen.size === 0} onClick={() => choose([])}>None</Button>
       </div>
       {mode === "server" && problem && <Banner kind="bad">{problem} <Button onClick={() => void loadModules()}>Try again</Button></Banner>}
@@ -63,8 +58,22 @@ function List() {
       </ul>
       {found.length > shownAtOnce && <p class="muted">The first {shownAtOnce} of {found.length}: search to see others.</p>}
       {found.length === 0 && all.length > 0 && <p class="muted">No module has these words.</p>}
-      <div class="row end"><Button kind="main" disabled={chosenModules.value.length === 0} onClick={() => go("/search")}>Search with {count(chosenModules.value.length, "module")}</Button></div>
+      <div class="row end"><Button kind="main" disabled={chosenModules.value.length === 0} onClick={() => go("/search")}>{chosenModules.value.length === 0 ? "Next: search" : `Next: search with ${count(chosenModules.value.length, "module")}`}</Button></div>
     </section>
+  );
+}
+
+/** Suggest is one button, so that focus stays where it is when it comes to mean the opposite. */
+function Suggest() {
+  const share = store.suggesting.value;
+  const nothing = usable.value.every((r) => r.held) || store.modules.value[store.mode.value].length === 0;
+  return (
+    <div class="suggest">
+      <Button busy={share !== null} disabled={share === null && nothing} onClick={() => (share === null ? void suggest(8) : stopSuggesting())}>
+        {share === null ? "Suggest for my task" : `Trying each${share > 0 ? ` ${Math.round(100 * share)} %` : ""} … cancel`}
+      </Button>
+      <span class="hint">{usable.value.length === 0 ? "Add examples to the task first." : "Tries each module alone on your examples and chooses those that help most."}</span>
+    </div>
   );
 }
 

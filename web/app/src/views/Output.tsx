@@ -1,11 +1,21 @@
 // A result as a page shows it: of a search in the page, and of a job.
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Example } from "../domain";
 import type { Output, Point, Prediction } from "../search/output";
 import type { Run } from "../state/store";
 import { Banner, Button, count, digits, Name } from "../ui/parts";
 
-export function OutputView({ output: o, title, targets, words }: { output: Output; title: string; targets: Example[]; words: Run["words"] }) {
+interface Props {
+  output: Output;
+  title: string;
+  targets: Example[];
+  words: Run["words"];
+  /** What can be done with the result. */
+  children: ComponentChildren;
+}
+
+export function OutputView({ output: o, title, targets, words, children }: Props) {
   return (
     <>
       <section class="card headline">
@@ -13,11 +23,12 @@ export function OutputView({ output: o, title, targets, words }: { output: Outpu
         <p class="verdict">{verdict(o)}</p>
         <p class="muted">
           {count(o.evaluations, "evaluation")} in {count(o.rounds, "round")} by <Name text={o.optimizer} most={40} />, {o.search_seconds.toFixed(1)} s of search on{" "}
-          <Name text={o.backend} most={40} />. Ended by: {o.stopped}.
+          <Name text={o.backend} most={40} />. {endings[o.stopped] ?? `It ended: ${o.stopped}.`}
         </p>
         {(o.warnings ?? []).map((w) => <Banner key={w} kind="info"><Name text={w} most={600} /></Banner>)}
         <Points output={o} />
       </section>
+      {children}
       <div class="split">
         <Weights output={o} />
         <Words words={words} examples={targets} />
@@ -27,6 +38,10 @@ export function OutputView({ output: o, title, targets, words }: { output: Outpu
     </>
   );
 }
+
+const endings: Record<string, string> = {
+  budget: "It ended with its budget.", converged: "The optimizer had nothing more to try.", canceled: "It was stopped early.", failed: "The optimizer failed before the end.",
+};
 
 function verdict(o: Output): string {
   const { zero_shot: before, composed: after } = o;
@@ -125,7 +140,7 @@ function Words({ words, examples }: { words: Run["words"]; examples: Example[] }
             <span class="words-tokens">
               {tokens.map((t, j) => (
                 <span key={j} class="token" style={{ "--doubt": String(Math.round(100 * (1 - t.p))) }} title={`probability ${digits(t.p)}`}>
-                  {t.text === undefined ? `${j + 1}` : t.text === "" ? "end" : <bdi>{t.text}</bdi>}
+                  {t.text === undefined ? j + 1 : <Piece text={t.text} last={j === tokens.length - 1} />}
                   <small>{Math.round(100 * t.p)} %</small>
                 </span>
               ))}
@@ -135,6 +150,14 @@ function Words({ words, examples }: { words: Run["words"]; examples: Example[] }
       </ul>
     </section>
   );
+}
+
+/** Piece is a token's text. One that has none is the end, a part of a character that a later token completes, or unknown to the tokenizer. */
+function Piece({ text, last }: { text: string; last: boolean }) {
+  if (text === "") {
+    return <em>{last ? "end" : "·"}</em>;
+  }
+  return text.trim() === "" ? <em>{text.includes("\n") ? "line" : "space"}</em> : <Name text={text} most={24} />;
 }
 
 const shownAtFirst = 12;

@@ -1,9 +1,12 @@
-// The server's optimizers that are plugins.
+// Optimizers that are plugins: the server's, and those that this browser keeps.
 import { useEffect, useState } from "preact/hooks";
 import type { Schemas } from "../api/client";
 import { faultOf } from "../domain";
+import { go } from "../route";
+import type { KeptPlugin } from "../state/persist";
+import { forgetPlugin, choosePlugin } from "../state/plugin";
 import { client, remove } from "../state/session";
-import { store } from "../state/store";
+import { activeRun, store } from "../state/store";
 import { Banner, Button, Confirm, Empty, Name, size } from "../ui/parts";
 import { Upload } from "../ui/Upload";
 import { NeedsServer } from "./NeedsServer";
@@ -43,7 +46,44 @@ export function Plugins() {
         {list?.length === 0 && <Empty title="No plugins yet">The built-in optimizers need none.</Empty>}
         <ul class="items">{list?.map((p) => <PluginItem key={p.id} plugin={p} onGone={() => void load()} />)}</ul>
       </NeedsServer>
+      <Kept />
     </>
+  );
+}
+
+/** Kept is what was dropped in the search: this browser keeps it. */
+function Kept() {
+  const list = store.keptPlugins.value;
+  return (
+    <section class="kept" aria-labelledby="kept">
+      <h2 id="kept">In this browser</h2>
+      <p class="muted">Files that you dropped in the search. The last eight are kept here, and no server sees them.</p>
+      {list.length === 0 && <p class="muted">None yet.</p>}
+      <ul class="items">{list.map((p) => <KeptItem key={p.sha256} plugin={p} />)}</ul>
+    </section>
+  );
+}
+
+function KeptItem({ plugin: p }: { plugin: KeptPlugin }) {
+  const [asking, setAsking] = useState(false);
+  const busy = activeRun.value !== undefined;
+  const label = p.name.slice(0, 60);
+  return (
+    <li class="card item">
+      <div class="row spread wrap">
+        <strong><Name text={p.name} /></strong>
+        <span class="row">
+          <Button kind="quiet" disabled={busy} onClick={() => void choosePlugin(p.sha256).then((found) => found && go("/search"))}>Search with it<span class="unseen"> {label}</span></Button>
+          <Button kind="quiet" disabled={busy} onClick={() => setAsking(true)}>Forget<span class="unseen"> {label}</span></Button>
+        </span>
+      </div>
+      <p class="facts muted">{p.version && <Name text={p.version} most={40} />}<span>{size(p.size)}</span><Name text={p.file} most={60} /><span class="mono">{p.sha256.slice(0, 16)}</span></p>
+      {asking && (
+        <Confirm title="Forget this plugin?" action="Forget it" onNo={() => setAsking(false)} onYes={() => { setAsking(false); void forgetPlugin(p.sha256); }}>
+          <Name text={p.name} /> is deleted from this browser. Searches that were run with it cannot go on without its file.
+        </Confirm>
+      )}
+    </li>
   );
 }
 

@@ -34,8 +34,9 @@ export function Result() {
       )}
       {run?.output && (
         <div id="result">
-          <OutputView output={run.output} title={run.task.name} targets={run.task.rows} words={run.words} />
-          <Downloads run={run} />
+          <OutputView output={run.output} title={run.task.name} targets={run.task.rows} words={run.words}>
+            <Downloads run={run} />
+          </OutputView>
         </div>
       )}
     </>

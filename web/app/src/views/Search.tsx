@@ -2,8 +2,8 @@
 import { useState } from "preact/hooks";
 import { defaultSettings, faultOf, optimizers, type Method, type ObjectiveName, type Settings } from "../domain";
 import { go } from "../route";
-import { inspect } from "../search/optimizer";
 import { startJob } from "../state/jobs";
+import { forgetPlugin, missingPlugin, takePlugin } from "../state/plugin";
 import { begin, discard, pause, resume, stop } from "../state/runs";
 import { activeRun, chosenModules, notify, store, usable, type Run } from "../state/store";
 import { Banner, Button, count, digits, Drop, Empty, Field, Name, Progress } from "../ui/parts";
@@ -42,7 +42,7 @@ function Setup() {
       <Field label="Optimizer" hint={s.optimizer === "plugin" ? "A file of yours, in the sandbox." : (optimizers[s.optimizer] ?? "")}>
         <select value={s.optimizer} onChange={(e) => set({ optimizer: e.currentTarget.value })}>
           {Object.keys(optimizers).map((name) => <option key={name} value={name}>{name}</option>)}
-          <option value="plugin" disabled={!store.plugin.value}>{store.plugin.value ? `plugin: ${store.plugin.value.name.slice(0, 60)}` : "plugin (drop a file below)"}</option>
+          <option value="plugin" disabled={!store.plugin.value}>{s.plugin ? `plugin: ${s.plugin.name.slice(0, 60)}` : "plugin (drop a file below)"}</option>
         </select>
       </Field>
       <PluginFile />
@@ -53,7 +53,7 @@ function Setup() {
       </div>
       <Advanced settings={s} set={set} />
       <div class="row">
-        <Button kind="main" disabled={busy || modules === 0 || rows === 0} onClick={() => act(begin)}>Run the search</Button>
+        <Button kind="main" disabled={busy || modules === 0 || rows === 0 || missingPlugin.value !== null} onClick={() => act(begin)}>Run the search</Button>
         {store.mode.value === "server" && (
           <Button disabled={modules === 0 || rows === 0} onClick={() => void startJob().then((ok) => ok && go("/jobs"))}>Run as a job</Button>
         )}
@@ -102,18 +102,29 @@ function Advanced({ settings: s, set }: { settings: Settings; set: (fields: Part
 function PluginFile() {
   const [problem, setProblem] = useState("");
   const plugin = store.plugin.value;
+  const missing = missingPlugin.value;
   const take = async (file: File) => {
     setProblem("");
     try {
-      store.plugin.value = await inspect(file);
-      store.settings.value = { ...store.settings.value, optimizer: "plugin" };
+      await takePlugin(file);
     } catch (e) {
       setProblem(faultOf(e).message);
     }
   };
   return (
     <>
-      {plugin && <p class="muted">Loaded: <Name text={plugin.name} /> {plugin.version && <Name text={plugin.version} most={20} />} from <Name text={plugin.file} most={60} /> <span class="mono">{plugin.sha256.slice(0, 12)}</span></p>}
+      {missing && (
+        <Banner kind="info">
+          The plugin <Name text={missing.name} most={60} /> is not in this browser. Drop its file <Name text={missing.file} most={60} />, whose SHA-256 begins with{" "}
+          <span class="mono">{missing.sha256.slice(0, 12)}</span>, or choose another optimizer.
+        </Banner>
+      )}
+      {plugin && (
+        <p class="muted">
+          Loaded: <Name text={plugin.name} /> {plugin.version && <Name text={plugin.version} most={20} />} from <Name text={plugin.file} most={60} />{" "}
+          <span class="mono">{plugin.sha256.slice(0, 12)}</span> <Button kind="quiet" disabled={activeRun.value !== undefined} onClick={() => void forgetPlugin(plugin.sha256)}>Forget it</Button>
+        </p>
+      )}
       <Drop label="Drop an optimizer of yours" accept=".wasm,application/wasm" hint="a .wasm file; it gets no files, network or clock" onFile={(f) => void take(f)} />
       {problem && <Banner kind="bad">{problem}</Banner>}
       {plugin && store.settings.value.optimizer === "plugin" && <Options />}
@@ -149,7 +160,7 @@ function Live() {
       {active && <Control run={active} />}
       {runs.length === 0 && <Empty title="Nothing yet">Run a search, and its objective is drawn here as it falls. Run several to compare them.</Empty>}
       {drawn.length > 0 && <ObjectiveChart runs={drawn} />}
-      {last && last.evaluations.length > 0 && <WeightsChart run={last} />}
+      {last && last.evaluations.length > 0 && <WeightsChart run={last} several={runs.length > 1} />}
       {runs.length > 0 && <Runs runs={runs} />}
     </section>
   );
@@ -182,6 +193,12 @@ function Control({ run }: { run: Run }) {
   );
 }
 
+/** summary is a run in a line. */
+function summary(r: Run): string {
+  const state = r.state === "done" ? (r.stopped === "canceled" ? "stopped early, " : "") : `${r.state}${r.evaluations.length > 0 ? ", " : ""}`;
+  return state + (r.evaluations.length > 0 ? `${digits(r.evaluations.at(-1)?.best)} after ${count(r.evaluations.length, "evaluation")}` : "");
+}
+
 function Runs({ runs }: { runs: Run[] }) {
   const toggle = (id: string, yes: boolean) => {
     store.compared.value = yes ? [...store.compared.value, id] : store.compared.value.filter((c) => c !== id);
@@ -194,7 +211,7 @@ function Runs({ runs }: { runs: Run[] }) {
             <input type="checkbox" checked={store.compared.value.includes(r.id)} onChange={(e) => toggle(r.id, e.currentTarget.checked)} />
             <span><span class="unseen">On the chart: </span><Name text={r.title} /></span>
           </label>
-          <span class="muted">{r.state === "done" ? r.stopped : r.state} · {r.evaluations.length} · {digits(r.evaluations.at(-1)?.best)}</span>
+          <span class="muted">{summary(r)}</span>
           <span class="row">
             {r.output && <Button kind="quiet" onClick={() => { store.shown.value = r.id; go("/result"); }}>Result</Button>}
             {r.state === "failed" && r.evaluations.length > 0 && <Button kind="quiet" onClick={() => resume(r.id)}>Go on</Button>}

@@ -3,6 +3,7 @@ import { go, path, type Path } from "../route";
 import { engine, restart } from "../state/compute";
 import { signOut } from "../state/session";
 import { activeRun, dismiss, store, type Theme } from "../state/store";
+import { focusTitle } from "../ui/focus";
 import { Button } from "../ui/parts";
 import { Jobs } from "./Jobs";
 import { Library } from "./Library";
@@ -24,7 +25,7 @@ export function Shell() {
   const View = views[path.value];
   return (
     <>
-      <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); document.querySelector<HTMLElement>("main h1")?.focus(); }}>Skip to the content</a>
+      <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); focusTitle(); }}>Skip to the content</a>
       <header class="top">
         <Link to="/" class="brand">
           <svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="8" /><path d="M8 21v-6M16 24V8M24 21v-9" /></svg>
@@ -166,9 +167,9 @@ function Foot() {
 
 function Notices() {
   return (
-    <div class="notices">
+    <div class="notices" role="log" aria-label="Messages">
       {store.notices.value.map((n) => (
-        <div key={n.id} class={`notice ${n.kind}`} role={n.kind === "bad" ? "alert" : "status"}>
+        <div key={n.id} class={`notice ${n.kind}`} role={n.kind === "bad" ? "alert" : undefined}>
           <span>{n.message}</span>
           <Button kind="quiet" aria-label="Dismiss" onClick={() => dismiss(n.id)}>✕</Button>
         </div>

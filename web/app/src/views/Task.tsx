@@ -3,9 +3,9 @@ import { useState } from "preact/hooks";
 import { zooTasks } from "../compute/local";
 import type { Row } from "../domain";
 import { go } from "../route";
-import { engine } from "../state/compute";
 import { notify, store, usable } from "../state/store";
-import { add, addBlank, addEval, change, clear, pick, removeRow, tokenKey } from "../state/task";
+import { add, addBlank, addEval, change, clear, pick, removeRow } from "../state/task";
+import { askTokens, hereKey, uncounted } from "../state/tokens";
 import { mistakes, parse, type Parsed } from "../task/parse";
 import { Banner, Button, count, Drop, Field } from "../ui/parts";
 
@@ -21,7 +21,7 @@ export function Task() {
       <Idea />
       <section class="card" aria-labelledby="start">
         <h2 id="start">Start from a task</h2>
-        <p class="muted">Nine tasks that none of the built-in modules was trained on. Pick one to look around.</p>
+        <p class="muted">New here? Pick one: nine small tasks that none of the built-in modules was trained on.</p>
         <div class="chips">
           {zooTasks().map((name) => (
             <button key={name} type="button" class="chip" aria-pressed={task.name === name} onClick={() => void pick(name)}>{name.replaceAll("_", " ")}</button>
@@ -120,21 +120,42 @@ function Examples() {
         </div>
       </div>
       <Field label="Name of the task"><input class="short" value={name} maxLength={200} onInput={(e) => (store.task.value = { ...store.task.value, name: e.currentTarget.value })} /></Field>
-      {store.mode.value === "local" && store.engine.value.state === "idle" && (
-        <p class="muted">Token counts appear beside each row once the engine is loaded. <Button kind="quiet" onClick={() => void engine().catch(() => undefined)}>Count tokens</Button></p>
-      )}
-      <ol class={`rows ${store.tokens.value.size > 0 ? "counted" : ""}`}>
+      <Counting />
+      <ol class={`rows ${rows.some((r) => store.tokens.value.has(hereKey(r))) ? "counted" : ""}`}>
         {rows.map((row, i) => <ExampleRow key={row.id} row={row} number={i + 1} mistake={wrong[i] ?? ""} />)}
       </ol>
       <Evaluation total={evaluation.length} />
-      <div class="row end"><Button kind="main" disabled={!ready} onClick={() => go("/modules")}>Choose modules</Button></div>
+      <div class="row end"><Button kind="main" disabled={!ready} onClick={() => go("/modules")}>Next: choose modules</Button></div>
     </section>
   );
 }
 
+/** Counting says how token counts come: the page's once its engine is here, the server's when they are asked for or a session is opened. */
+function Counting() {
+  const [busy, setBusy] = useState(false);
+  const { value: mode } = store.mode;
+  if (mode === "server" && (!store.session.value || store.modules.value.server.length === 0)) {
+    return null;
+  }
+  if (mode === "local" ? store.engine.value.state !== "idle" : uncounted().length === 0) {
+    return null;
+  }
+  const ask = async () => {
+    setBusy(true);
+    await askTokens();
+    setBusy(false);
+  };
+  return (
+    <p class="muted">
+      {mode === "local" ? "Token counts appear beside each row once the engine is loaded." : "The server counts the tokens of rows when you ask, and when modules are tried on them."}{" "}
+      <Button kind="quiet" busy={busy} disabled={busy} onClick={() => void ask()}>Count tokens</Button>
+    </p>
+  );
+}
+
 function ExampleRow({ row, number, mistake }: { row: Row; number: number; mistake: string }) {
-  const tokens = store.tokens.value.get(tokenKey(row));
-  const problem = mistake || (tokens?.warning ? `was ${tokens.warning}` : "");
+  const tokens = store.tokens.value.get(hereKey(row));
+  const problem = mistake ? `This row ${mistake}.` : tokens?.warning ? `Too long for the model: ${tokens.warning}.` : "";
   return (
     <li class={`example ${row.held ? "held" : ""}`}>
       <span class="example-number" aria-hidden="true">{number}</span>
@@ -147,7 +168,7 @@ function ExampleRow({ row, number, mistake }: { row: Row; number: number; mistak
       <span class="example-tokens muted" title="tokens of the input and of the output">{tokens ? `${tokens.input} + ${tokens.output} tokens` : ""}</span>
       <label class="toggle"><input type="checkbox" checked={row.held} onChange={(e) => change(row.id, { held: e.currentTarget.checked })} /><span>Hold out<span class="unseen"> example {number}</span></span></label>
       <Button kind="quiet" class="icon" aria-label={`Remove example ${number}`} onClick={() => removeRow(row.id)}>✕</Button>
-      {problem && <span class="example-problem" id={`problem-${row.id}`}>This row {problem}.</span>}
+      {problem && <span class="example-problem" id={`problem-${row.id}`}>{problem}</span>}
     </li>
   );
 }

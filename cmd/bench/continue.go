@@ -1,0 +1,60 @@
+package main
+
+import (
+	"slices"
+	"time"
+
+	"github.com/medley-lora/medley/gpu/engine"
+)
+
+// continuation times the greedy continuation of Sequences prompts at once, each under a module of its own if there are Modules. Seconds are from
+// the first token to the last, First those until the first. The end token of the model does not end it: a longer text is cut out of several.
+func (b *bench) continuation(r request) (reply, error) {
+	m, err := b.model(r)
+	if err != nil {
+		return reply{}, err
+	}
+	requests := make([]engine.Request, max(1, r.Sequences))
+	for i := range requests {
+		requests[i].Source = r.Prompt
+	}
+	if r.Modules > 0 {
+		if _, err := m.use(r); err != nil {
+			return reply{}, err
+		}
+	}
+	for i := range requests {
+		if r.Modules == 0 {
+			break
+		}
+		one := make([]float64, r.Modules)
+		one[i%r.Modules] = 1
+		c, err := m.mixer.Composition(one)
+		if err != nil {
+			return reply{}, err
+		}
+		requests[i].Composition = &c
+	}
+	var first, last time.Time
+	made := 0
+	start := time.Now()
+	outputs, err := m.engine.Generate(b.ctx, requests, engine.Sampling{MaxTokens: r.Count}, engine.Listener{Token: func(request int, _ int32) bool {
+		last = time.Now()
+		if first.IsZero() {
+			first = last
+		}
+		made++
+		return true
+	}})
+	if err != nil {
+		return reply{}, err
+	}
+	steps := 0
+	for _, ids := range outputs {
+		steps = max(steps, len(ids))
+	}
+	return reply{
+		First: first.Sub(start).Seconds(), Seconds: last.Sub(first).Seconds(), Tokens: made - made/max(1, steps), IDs: slices.Clone(outputs[0]),
+		Peak: mebibytes("/proc/self/status", "VmHWM"),
+	}, nil
+}
