@@ -93,11 +93,14 @@ func viewOperation(op Operation, o *openapi3.Operation) operationView {
 	answers := o.Responses.Map()
 	for _, status := range slices.Sorted(maps.Keys(answers)) {
 		r := answers[status].Value
-		a := contentView{Status: status, Description: *r.Description}
-		for media, content := range r.Content {
-			a.Media, a.Type = media, viewType(content.Schema)
+		if len(r.Content) == 0 {
+			v.Answers = append(v.Answers, contentView{Status: status, Description: *r.Description})
 		}
-		v.Answers = append(v.Answers, a)
+		for _, media := range slices.Sorted(maps.Keys(r.Content)) {
+			v.Answers = append(v.Answers, contentView{
+				Status: status, Description: *r.Description, Media: media, Type: viewType(r.Content[media].Schema),
+			})
+		}
 	}
 	return v
 }
@@ -122,8 +125,15 @@ func viewType(ref *openapi3.SchemaRef) typeView {
 	s := ref.Value
 	var v typeView
 	switch {
+	case len(s.OneOf) > 0:
+		var all []string
+		for _, one := range s.OneOf {
+			t := viewType(one)
+			all = append(all, t.Before+t.Link+t.After)
+		}
+		v.Before = strings.Join(all, "; or ")
 	case s.Type == nil:
-		v.Before = "one of several types"
+		v.Before = "anything"
 	case s.Type.Is("array"):
 		v = viewType(s.Items)
 		v.Before = "list of " + v.Before

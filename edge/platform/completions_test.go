@@ -62,30 +62,6 @@ func TestModels(t *testing.T) {
 	w.call("bob", 200, "GET", "/v1/models/zoo/plural", nil)
 }
 
-// A name is its owner's own module, or else the oldest shared one: nobody takes it over.
-func TestModuleNamesAreNotTakenOver(t *testing.T) {
-	w := newWorld(t, "embedded:", nil)
-	share := func(who string, seed int) string {
-		return w.call(who, 201, "POST", "/v1/modules?name=plural&visibility=shared", archiveOf(t, seed), "Content-Type", "application/zip").field("id")
-	}
-	first := share("ann", 1)
-	share("mallory", 2)
-	digest := func(who string) string {
-		m, err := w.Store.ModuleNamed(t.Context(), who, "plural")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m.ID
-	}
-	if got := digest("bob"); got != first {
-		t.Errorf("bob means %s, want %s", got, first)
-	}
-	newest := share("bob", 3)
-	if got := digest("bob"); got != newest {
-		t.Errorf("bob means %s, want his own %s", got, newest)
-	}
-}
-
 // What is composed of the model's name and the request's adapters, and that only what one sees can be.
 func TestCompletions(t *testing.T) {
 	w := newWorld(t, "embedded:", nil)

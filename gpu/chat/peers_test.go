@@ -11,16 +11,30 @@ import (
 	"testing"
 )
 
-// TestPeers holds the frames to what Transformers renders.
+// conversation is a case for tools/peers/chat.py.
+type conversation struct {
+	Template string    `json:"template"`
+	BOS      string    `json:"bos"`
+	EOS      string    `json:"eos"`
+	Messages []Message `json:"messages"`
+}
+
+// TestPeers holds frames and conversations to what Transformers renders.
 func TestPeers(t *testing.T) {
 	python := os.Getenv("MEDLEY_PEERS_PYTHON")
 	if python == "" {
 		t.Fatal("set MEDLEY_PEERS_PYTHON to a Python with tools/peers/requirements.txt installed, or run: task test:peers")
 	}
-	var cases []map[string]string
+	var cases []conversation
 	for _, c := range templates {
 		for _, message := range []string{"", "hi", " a\n b ", "<x> & 'y' \"z\" ü {{ 1 }}"} {
-			cases = append(cases, map[string]string{"template": c.text, "bos": "<s>", "eos": "</s>", "message": message})
+			turns := []Message{{"user", message}}
+			cases = append(cases, conversation{c.text, "<s>", "</s>", turns})
+			turns = append(turns, Message{"assistant", "\n" + message}, Message{"user", "more "})
+			cases = append(cases, conversation{c.text, "<s>", "</s>", turns})
+			if c.name != "exceptions" { // which wants a user first
+				cases = append(cases, conversation{c.text, "<s>", "</s>", append([]Message{{"system", "Be kind."}}, turns...)})
+			}
 		}
 	}
 	in, err := json.Marshal(cases)
@@ -38,12 +52,19 @@ func TestPeers(t *testing.T) {
 		t.Fatalf("%d answers, %v", len(want), err)
 	}
 	for i, c := range cases {
-		f, err := NewFrame(c["template"], c["bos"], c["eos"])
+		got, err := Template{c.Template, c.BOS, c.EOS}.Render(c.Messages)
+		if err != nil || got != want[i] {
+			t.Errorf("%q with %q is %q, want %q, %v", c.Template, c.Messages, got, want[i], err)
+		}
+		if len(c.Messages) > 1 {
+			continue
+		}
+		f, err := NewFrame(c.Template, c.BOS, c.EOS)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := f.Around(c["message"]); got != want[i] {
-			t.Errorf("%q with %q is %q, want %q", c["template"], c["message"], got, want[i])
+		if got := f.Around(c.Messages[0].Content); got != want[i] {
+			t.Errorf("%q with %q is %q, want %q", c.Template, c.Messages, got, want[i])
 		}
 	}
 }

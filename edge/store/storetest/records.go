@@ -52,6 +52,33 @@ func testBases(t *testing.T, location string) {
 	must(s.CreateBase(ctx, want, store.Once{}))(t)
 }
 
+// A name is one's own newest module, or else the oldest that others share: nobody takes a name over.
+func testModuleNamed(t *testing.T, location string) {
+	s, ctx := open(t, location), t.Context()
+	create := func(owner, name string, v record.Visibility) record.Module {
+		m := module(owner, name)
+		m.Visibility = v
+		time.Sleep(3 * time.Millisecond) // records of one instant have no age
+		return must(s.CreateModule(ctx, m, store.Once{}))(t)
+	}
+	named := func(who string) record.Module { return must(s.ModuleNamed(ctx, who, "plural"))(t) }
+	create("ann", "plural", record.Private)
+	create("ann", "plurals", record.Shared)
+	_, err := s.ModuleNamed(ctx, "bob", "plural")
+	refused(t, "another's private one", err, fault.NotFound)
+	first := create("ann", "plural", record.Shared)
+	create("mallory", "plural", record.Shared)
+	same(t, "the oldest shared one", named("bob"), first)
+	create("bob", "plural", record.Private)
+	newest := create("bob", "plural", record.Private)
+	same(t, "one's own", named("bob"), newest)
+	same(t, "the owner's newest", named("ann"), first)
+	_, err = s.ModuleNamed(ctx, "bob", "Plural")
+	refused(t, "another case", err, fault.NotFound)
+	_, err = s.ModuleNamed(ctx, "bob", "a\x00")
+	refused(t, "a NUL", err, fault.Invalid)
+}
+
 func testKeys(t *testing.T, location string) {
 	s, ctx := open(t, location), t.Context()
 	hash := sha256.Sum256([]byte("secret"))

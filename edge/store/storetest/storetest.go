@@ -23,7 +23,7 @@ func Run(t *testing.T, location func(*testing.T) string) {
 		run  func(*testing.T, string)
 	}{
 		{"Reopen", testReopen}, {"OpenAtOnce", testOpenAtOnce},
-		{"Modules", testModules}, {"Search", testSearch}, {"Plugins", testPlugins}, {"Bases", testBases},
+		{"Modules", testModules}, {"ModuleNamed", testModuleNamed}, {"Search", testSearch}, {"Plugins", testPlugins}, {"Bases", testBases},
 		{"Keys", testKeys}, {"Audit", testAudit}, {"Pages", testPages}, {"PagesWhileCreating", testPagesWhileCreating},
 		{"Once", testOnce}, {"OnceAtOnce", testOnceAtOnce}, {"BadText", testBadText}, {"Blobs", testBlobs}, {"Revocations", testRevocations},
 		{"Sessions", testSessions}, {"Compositions", testCompositions}, {"Cancel", testCancel}, {"Lease", testLease}, {"Append", testAppend}, {"Finish", testFinish},
