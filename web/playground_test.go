@@ -18,7 +18,7 @@ func TestPlayground(t *testing.T) {
 		name string
 		run  func(*testing.T, *platform, *tab)
 	}{
-		{"first load", firstLoad}, {"local", local}, {"guests", guests}, {"journey", journey}, {"keyboard", keyboard}, {"plugins", plugins}, {"lists", lists}, {"faults", faults}, {"names", names}, {"views", views},
+		{"first load", firstLoad}, {"empties", empties}, {"local", local}, {"guests", guests}, {"journey", journey}, {"keyboard", keyboard}, {"plugins", plugins}, {"lists", lists}, {"faults", faults}, {"names", names}, {"views", views},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			p.t, s.t = t, t
@@ -160,7 +160,7 @@ func runSearch(p *tab, optimizer string, budget int) {
 	p.act("fill", "Budget", fmt.Sprint(budget))
 	runs := eval[int](p, `document.querySelectorAll(".runs li").length`)
 	p.act("click", "Run the search")
-	p.until("the search's end", fmt.Sprintf(`document.querySelectorAll(".runs li").length > %d && !document.querySelector(".control")`, runs))
+	p.until("the search's end", fmt.Sprintf(`document.querySelectorAll(".runs li").length > %d && !document.querySelector(".control:not(.done)")`, runs))
 }
 
 // sharing: a link brings back the task, the modules, the run and its result, and no token.
