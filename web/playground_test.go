@@ -80,10 +80,9 @@ func local(t *testing.T, _ *platform, p *tab) {
 	slide(t, p)
 
 	before := eval[int](p, `performance.getEntriesByType("resource").filter((e) => e.name.includes("/v1/")).length`)
-	if longest, _, _ := p.tasks(func() {
-		p.js(`new Promise((r) => setTimeout(() => { for (const end = performance.now() + 120; performance.now() < end;); r() }))`)
-	}); longest <= 50*time.Millisecond {
-		t.Errorf("a task that kept the page's thread for 120 ms is told as one of %v", longest)
+	const hold = `new Promise((r) => setTimeout(() => { for (const end = performance.now() + 300; performance.now() < end;); r() }))`
+	if longest, wall, _ := p.tasks(func() { p.js(hold) }); longest <= 50*time.Millisecond {
+		t.Errorf("a task that kept the page's thread for 300 ms is told as %v of the processor, %v by the clock", longest, wall)
 	}
 	longest, wall, count := p.tasks(func() { runSearch(p, "gntr", 40) })
 	t.Logf("%d tasks of the page's thread while a search ran; the longest took %v of the processor, %v by the clock", count, longest, wall)
