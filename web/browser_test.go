@@ -239,6 +239,7 @@ func (p *tab) tasks(work func()) (longest, wall time.Duration, count int) {
 		return chromedp.Void{}, err
 	})
 	work()
+	p.wait(100 * time.Millisecond) // a task that is not over is not told
 	p.do(func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
 		_, err := cdp.Call(ctx, target, tracing.End, cdp.Empty{})
 		return chromedp.Void{}, err

@@ -137,11 +137,11 @@ func keyboard(t *testing.T, s *platform, p *tab) {
 	p.focused("Pause")
 	p.tabTo("Stop")
 	p.press(kb.Enter)
-	p.until("the end", `!document.querySelector(".control")`)
+	p.until("the end", `!document.querySelector(".control:not(.done)")`)
 	if heard := eval[[]string](p, "heard"); len(heard) < 2 || len(heard) > 8 {
 		t.Errorf("of a search of a few seconds screen readers hear %q", heard)
 	}
-	p.focused("Result") // of the run, whose controls are gone
+	p.focused("Next: see the result")
 	p.press(kb.Enter)
 	p.until("the result", `location.pathname === "/result"`)
 	p.focused("Result")

@@ -3,6 +3,7 @@
 import { OptimizerError, read } from "./optimizer.js";
 
 const defaults = { start: 30_000, call: 2_000 }; // milliseconds; the start includes the compilation
+const loading = 30_000;
 
 export class RemoteOptimizer {
   #worker;
@@ -20,6 +21,7 @@ export class RemoteOptimizer {
     o.#worker.onmessage = ({ data }) => o.#receive(data);
     o.#worker.onerror = (e) => o.#end(new OptimizerError("internal", e.message || "the worker did not start"));
     try {
+      await o.#request("ready", [], loading); // the page's own script, whose loading says nothing about the guest
       o.#info = await o.#request("open", [bytes, problem, { options, limits }], o.#times.start);
     } catch (e) {
       o.close();

@@ -1,5 +1,5 @@
-// The worker that runs one Optimizer for remote.js. A request is {id, call, args}: open first, then the optimizer's methods. The answer
-// is {id, result} or {id, error: {code, message}}.
+// The worker that runs one Optimizer for remote.js. A request is {id, call, args}: ready, which does nothing, and open first, then the
+// optimizer's methods. The answer is {id, result} or {id, error: {code, message}}.
 import { Optimizer } from "./optimizer.js";
 
 let optimizer;
@@ -7,7 +7,9 @@ let optimizer;
 self.onmessage = async ({ data: { id, call, args } }) => {
   try {
     let result;
-    if (call === "open") {
+    if (call === "ready") {
+      result = true;
+    } else if (call === "open") {
       optimizer = await Optimizer.open(...args);
       result = optimizer.info();
     } else {

@@ -74,9 +74,9 @@ globalThis.robot = (() => {
       input.dispatchEvent(new Event("change", { bubbles: true }));
     },
 
-    // axe returns what axe-core finds wrong.
-    axe: async () => {
-      const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+    // axe returns what axe-core finds wrong, by some rules or by all.
+    axe: async (rules) => {
+      const { violations } = await axe.run(document, { resultTypes: ["violations"], ...(rules ? { runOnly: rules } : {}) });
       return violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary}`));
     },
     wide: () => document.documentElement.scrollWidth - document.documentElement.clientWidth,

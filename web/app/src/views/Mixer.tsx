@@ -60,12 +60,12 @@ function Answer() {
       {engine.state === "loading" && store.mode.value === "local" && <p class="muted">{engine.what} … {Math.round(100 * engine.share)} %</p>}
       {m?.problem && <Banner kind="bad">{m.problem}</Banner>}
       {rows.length === 0 && <p class="muted">Add examples to the task to see the objective here.</p>}
-      {m && rows.length > 0 && (
-        <dl class={`figures ${m.scoring ? "stale" : ""}`} aria-busy={m.scoring}>
-          <div class="figure"><dt>Objective</dt><dd class="big">{digits(m.objective)}</dd></div>
-          <div class="figure"><dt>Base alone</dt><dd>{digits(m.zero?.objective)}</dd></div>
-          <div class="figure"><dt>Loss</dt><dd>{digits(m.loss)}</dd></div>
-          {rows.some((r) => r.held) && <div class="figure"><dt>Held out</dt><dd>{digits(m.heldOut)}</dd></div>}
+      {rows.length > 0 && (
+        <dl class={`figures ${m?.scoring ?? true ? "stale" : ""}`} aria-busy={m?.scoring ?? true}>
+          <div class="figure"><dt>Objective</dt><dd class="big">{digits(m?.objective)}</dd></div>
+          <div class="figure"><dt>Base alone</dt><dd>{digits(m?.zero?.objective)}</dd></div>
+          <div class="figure"><dt>Loss</dt><dd>{digits(m?.loss)}</dd></div>
+          {rows.some((r) => r.held) && <div class="figure"><dt>Held out</dt><dd>{digits(m?.heldOut)}</dd></div>}
         </dl>
       )}
       {m && m.examples.length === rows.length && rows.length > 0 && <Losses />}

@@ -72,7 +72,8 @@ function Suggest() {
       <Button busy={share !== null} disabled={share === null && nothing} onClick={() => (share === null ? void suggest(8) : stopSuggesting())}>
         {share === null ? "Suggest for my task" : `Trying each${share > 0 ? ` ${Math.round(100 * share)} %` : ""} … cancel`}
       </Button>
-      <span class="hint">{usable.value.length === 0 ? "Add examples to the task first." : "Tries each module alone on your examples and chooses those that help most."}</span>
+      {usable.value.length > 0 && <span class="hint">Tries each module alone on your examples and chooses those that help most.</span>}
+      {usable.value.length === 0 && <span class="hint">There are no examples to try modules on. <Button kind="quiet" onClick={() => go("/")}>Add examples</Button></span>}
     </div>
   );
 }

@@ -110,17 +110,18 @@ function Weights({ output: o }: { output: Output }) {
 /** Words shows how likely each token of the targets is, before and after, as colour. */
 function Words({ words, examples }: { words: Run["words"]; examples: Example[] }) {
   const [after, setAfter] = useState(true);
+  const [all, setAll] = useState(false);
   if (!words) {
     return null;
   }
   const logProbs = (after ? words.after : words.before).logProbs;
   let at = 0;
-  const groups = examples.map((e, i) => {
+  const groups = examples.slice(0, all ? most.examples : shownAtFirst).map((e, i) => {
     const texts = words.texts?.[i];
     const n = words.counts[i] ?? 0;
     const slice = logProbs.slice(at, at + n);
     at += n;
-    return { e, tokens: slice.map((p, j) => ({ text: texts?.[j], p: Math.exp(p) })) };
+    return { e, count: n, tokens: slice.slice(0, most.tokens).map((p, j) => ({ text: texts?.[j], p: Math.exp(p) })) };
   });
   return (
     <section class="card" aria-labelledby="words">
@@ -134,20 +135,22 @@ function Words({ words, examples }: { words: Run["words"]; examples: Example[] }
       </div>
       <p class="muted">The probability of each token of the right answer. Darker is less likely.</p>
       <ul class="words">
-        {groups.map(({ e, tokens }, i) => (
+        {groups.map(({ e, count, tokens }, i) => (
           <li key={i}>
             <span class="words-target"><Name text={e.output} most={40} /></span>
             <span class="words-tokens">
               {tokens.map((t, j) => (
                 <span key={j} class="token" style={{ "--doubt": String(Math.round(100 * (1 - t.p))) }} title={`probability ${digits(t.p)}`}>
-                  {t.text === undefined ? j + 1 : <Piece text={t.text} last={j === tokens.length - 1} />}
+                  {t.text === undefined ? j + 1 : <Piece text={t.text} last={j === count - 1} />}
                   <small>{Math.round(100 * t.p)} %</small>
                 </span>
               ))}
+              {tokens.length < count && <span class="muted">and {count - tokens.length} more</span>}
             </span>
           </li>
         ))}
       </ul>
+      {examples.length > shownAtFirst && <Button kind="quiet" onClick={() => setAll(!all)}>{all ? "Show fewer" : `Show ${examples.length > most.examples ? "more" : `all ${examples.length}`}`}</Button>}
     </section>
   );
 }
@@ -160,7 +163,9 @@ function Piece({ text, last }: { text: string; last: boolean }) {
   return text.trim() === "" ? <em>{text.includes("\n") ? "line" : "space"}</em> : <Name text={text} most={24} />;
 }
 
-const shownAtFirst = 12;
+const shownAtFirst = 12; // examples of a list
+
+const most = { examples: 100, tokens: 64 }; // tiles that a page can show and somebody can read
 
 function Predictions({ title, list, total = list.length }: { title: string; list: Prediction[]; total?: number }) {
   const [all, setAll] = useState(false);

@@ -28,6 +28,11 @@ function Setup() {
   const set = (fields: Partial<Settings>) => (store.settings.value = { ...s, ...fields });
   const modules = chosenModules.value.length;
   const rows = usable.value.filter((r) => !r.held).length;
+  const away = store.mode.value === "server" && !store.session.value;
+  const run = () => {
+    begin();
+    document.getElementById("live")?.scrollIntoView({ block: "nearest" }); // on a narrow page it is further down
+  };
   const act = (work: () => void) => {
     try {
       work();
@@ -53,13 +58,14 @@ function Setup() {
       </div>
       <Advanced settings={s} set={set} />
       <div class="row">
-        <Button kind="main" disabled={busy || modules === 0 || rows === 0 || missingPlugin.value !== null} onClick={() => act(begin)}>Run the search</Button>
+        <Button kind="main" disabled={busy || modules === 0 || rows === 0 || missingPlugin.value !== null} onClick={() => act(run)}>Run the search</Button>
         {store.mode.value === "server" && (
           <Button disabled={modules === 0 || rows === 0} onClick={() => void startJob().then((ok) => ok && go("/jobs"))}>Run as a job</Button>
         )}
       </div>
       {store.mode.value === "server" && <p class="hint">A job runs at the server to the end, also when this page is closed.</p>}
-      {modules === 0 && <Banner kind="info">No module is chosen. <Button onClick={() => go("/modules")}>Choose modules</Button></Banner>}
+      {modules === 0 && !away && rows > 0 && <Banner kind="info">No module is chosen. <Button onClick={() => go("/modules")}>Choose modules</Button></Banner>}
+      {away && <Banner kind="info">Sign in to search with the server's modules. <Button onClick={() => (store.signingIn.value = true)}>Sign in</Button></Banner>}
       {rows === 0 && <Banner kind="info">There is no example to search with. <Button onClick={() => go("/")}>Add examples</Button></Banner>}
     </section>
   );
@@ -157,7 +163,7 @@ function Live() {
   return (
     <section class="card" aria-labelledby="live">
       <h2 id="live">{active ? "Under way" : "Runs"}</h2>
-      {active && <Control run={active} />}
+      {last && (active || last.output) && <Control run={last} />}
       {runs.length === 0 && <Empty title="Nothing yet">Run a search, and its objective is drawn here as it falls. Run several to compare them.</Empty>}
       {drawn.length > 0 && <ObjectiveChart runs={drawn} />}
       {last && last.evaluations.length > 0 && <WeightsChart run={last} several={runs.length > 1} />}
@@ -166,11 +172,29 @@ function Live() {
   );
 }
 
+/** Control is a run under way, and then the way to its result: in one place, so that focus stays there. */
 function Control({ run }: { run: Run }) {
+  return <div class={`control ${run.state}`}>{run.state === "done" ? <Done run={run} /> : <Working run={run} />}</div>;
+}
+
+function Done({ run }: { run: Run }) {
+  const see = () => {
+    store.shown.value = run.id;
+    go("/result");
+  };
+  return (
+    <div class="row spread">
+      <p><strong>Done</strong> <span class="muted">{summary(run)}</span></p>
+      <Button kind="main" onClick={see}>Next: see the result</Button>
+    </div>
+  );
+}
+
+function Working({ run }: { run: Run }) {
   const best = run.evaluations.at(-1)?.best;
   const paused = run.state === "paused";
   return (
-    <div class="control">
+    <>
       <div class="row spread">
         <p aria-live="off">
           <strong>{run.trouble ? "Waiting" : run.phase || "Searching"}</strong>{" "}
@@ -189,7 +213,7 @@ function Control({ run }: { run: Run }) {
           {run.trouble.code === "unauthenticated" && <Button kind="main" onClick={() => (store.signingIn.value = true)}>Sign in again</Button>}
         </Banner>
       )}
-    </div>
+    </>
   );
 }
 
