@@ -30,6 +30,16 @@ INLINE void mix_columns(const int rows, const float *p, int64_t p_stride, const 
 	for (; c < width; c += VL) mix(rows, 1, p, p_stride, v + c, v_stride, from, to, add, y + c, y_stride);
 }
 
+// mix_together mixes up to QUERY_ROWS rows.
+static void mix_together(int64_t rows, const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t from, int64_t to, float *y, int64_t y_stride, int64_t width) {
+	switch (rows) {
+	case 1: mix_columns(1, p, p_stride, v, v_stride, from, to, 0, y, y_stride, width); break;
+	case 2: mix_columns(2, p, p_stride, v, v_stride, from, to, 0, y, y_stride, width); break;
+	case 3: mix_columns(3, p, p_stride, v, v_stride, from, to, 0, y, y_stride, width); break;
+	default: mix_columns(QUERY_ROWS, p, p_stride, v, v_stride, from, to, 0, y, y_stride, width);
+	}
+}
+
 // softmax turns scores [from, n) into weights that add up to the result; those before become 0, and what lies behind n, up to a whole
 // vector, is overwritten.
 INLINE float softmax(float *s, int64_t from, int64_t n, float scale, const float *bias) {
@@ -93,26 +103,29 @@ typedef struct {
 	int64_t stride, packed; // packed: the panel of keys to pack next
 } attend_memory;
 
-// attend_rows computes rows [i, i+rows) of a span, counted from its first; at most ATTEND_ROWS.
-static void attend_rows(const medley_attend_job *j, const medley_span *s, const head *h, const float *bias, int64_t i, int64_t rows, attend_memory *m) {
+// attend_rows computes rows [i, i+rows) of a span, counted from its first; at most ATTEND_ROWS. With a step of 0 they are all at position i:
+// the heads of one row that share keys and values.
+static void attend_rows(const medley_attend_job *j, const medley_span *s, const head *h, const float *bias, int64_t i, int64_t rows, int64_t step, attend_memory *m) {
 	block b = {m->keys, h->width * PANEL, h->width};
 	pack_tile(h->q, h->q_stride, rows, h->width, m->query);
-	for (int64_t p = unseen(j, s, i) / PANEL; p * PANEL < seen(j, s, i + rows - 1); p++) {
+	for (int64_t p = unseen(j, s, i) / PANEL; p * PANEL < seen(j, s, i + (rows - 1) * step); p++) {
 		if (p == m->packed) pack_keys(h->k, h->stride, PANEL * m->packed++, s->k1 - s->k0, h->width, m->keys + p * PANEL * h->width);
 		tiles[rows](m->query, &b, 1, p, m->scores + p * PANEL, m->stride, 0);
 	}
 	for (int64_t first = 0; first < rows; first += QUERY_ROWS) {
-		int64_t n = medley_min(QUERY_ROWS, rows - first), start = unseen(j, s, i + first), common = seen(j, s, i + first);
+		int64_t n = medley_min(QUERY_ROWS, rows - first), start = unseen(j, s, i + first * step), common = seen(j, s, i + first * step);
 		float *scores = m->scores + first * m->stride, *y = h->y + first * h->y_stride, inverse[QUERY_ROWS];
 		for (int64_t r = 0; r < n; r++) {
-			const float *by = bias ? bias + j->bias_zero - (s->q_pos + i + first + r) : 0;
-			inverse[r] = 1 / softmax(scores + r * m->stride, unseen(j, s, i + first + r), seen(j, s, i + first + r), j->scale, by);
+			int64_t at = i + (first + r) * step;
+			const float *by = bias ? bias + j->bias_zero - (s->q_pos + at) : 0;
+			inverse[r] = 1 / softmax(scores + r * m->stride, unseen(j, s, at), seen(j, s, at), j->scale, by);
 		}
-		if (n == QUERY_ROWS) mix_columns(QUERY_ROWS, scores, m->stride, h->v, h->stride, start, common, 0, y, h->y_stride, h->width);
+		int together = n == QUERY_ROWS || step == 0;
+		if (together) mix_together(n, scores, m->stride, h->v, h->stride, start, common, y, h->y_stride, h->width);
 		for (int64_t r = 0; r < n; r++, y += h->y_stride) {
 			// A causal row sees more keys than the rows before it.
-			int64_t from = n == QUERY_ROWS ? common : start, to = seen(j, s, i + first + r);
-			if (from < to) mix_columns(1, scores + r * m->stride, m->stride, h->v, h->stride, from, to, n == QUERY_ROWS, y, h->y_stride, h->width);
+			int64_t from = together ? common : start, to = seen(j, s, i + (first + r) * step);
+			if (from < to) mix_columns(1, scores + r * m->stride, m->stride, h->v, h->stride, from, to, together, y, h->y_stride, h->width);
 			for (int64_t c = 0; c < h->width; c += VL) store(y + c, load(y + c) * inverse[r]);
 		}
 	}
@@ -142,12 +155,12 @@ static void attend_head(const medley_attend_job *j, const medley_span *s, int64_
 		int64_t rows = medley_min(ATTEND_ROWS, s->q1 - r);
 		if (padded == j->width) {
 			head h = {q + r * stride, k, v, y + r * stride, stride, j->kv_stride, stride, padded};
-			attend_rows(j, s, &h, bias, r - s->q0, rows, m);
+			attend_rows(j, s, &h, bias, r - s->q0, rows, 1, m);
 			continue;
 		}
 		gather(q + r * stride, stride, rows, j->width, qs, padded);
 		head h = {qs, k, v, ys, padded, padded, padded, padded};
-		attend_rows(j, s, &h, bias, r - s->q0, rows, m);
+		attend_rows(j, s, &h, bias, r - s->q0, rows, 1, m);
 		for (int64_t i = 0; i < rows; i++) gather(ys + i * padded, padded, 1, j->width, y + (r + i) * stride, j->width);
 	}
 }
@@ -168,6 +181,14 @@ static void attend_task(void *arg, int64_t task, float *scratch) {
 		gather(k, j->kv_stride, keys, j->width, ks, padded);
 		gather(v, j->kv_stride, keys, j->width, vs, padded);
 		k = ks, v = vs;
+	}
+	if (s->q1 - s->q0 == 1 && padded == j->width && !j->bias) {
+		int64_t at = s->q0 * j->stride + shared * j->group * j->width;
+		for (int64_t g = 0; g < j->group; g += ATTEND_ROWS) {
+			head h = {j->q + at + g * padded, k, v, j->y + at + g * padded, padded, j->kv_stride, padded, padded};
+			attend_rows(j, s, &h, NULL, 0, medley_min(ATTEND_ROWS, j->group - g), 0, &m);
+		}
+		return;
 	}
 	for (int64_t g = 0; g < j->group; g++) attend_head(j, s, shared * j->group + g, k, v, vs + keys * padded, &m);
 }

@@ -167,6 +167,18 @@ func BenchmarkDecodeAttend(b *testing.B) {
 	})
 }
 
+// BenchmarkDecodeGrouped is a step of one sequence of SmolLM2-135M.
+func BenchmarkDecodeGrouped(b *testing.B) {
+	const keys, heads, shared, width = 512, 9, 3, 64
+	forEach(b, func(b *testing.B, native *native) {
+		a := backend.Attention{Heads: heads, KVHeads: shared, Scale: 1, Causal: true, Spans: []backend.Span{{Q1: 1, K1: keys, QPos: keys - 1}}}
+		few := table(b, native, 1, heads*width)
+		measure(b, native, keys, shared*width, 4*float64(keys*heads*width), func(p backend.Pass, x backend.Tensor) backend.Tensor {
+			return p.Attend(p.Embed(few, []int32{0}), x, x, a)
+		})
+	})
+}
+
 func BenchmarkLogProbs(b *testing.B) {
 	for _, n := range []struct{ rows, vocabulary, in int }{{20, 32128, 768}, {400, 32128, 768}, {100, 704, 128}} {
 		b.Run(fmt.Sprintf("%dx%dx%d", n.rows, n.vocabulary, n.in), func(b *testing.B) {

@@ -150,6 +150,9 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 // queryRows is how many query rows one task of attention takes: enough to be worth laying out the keys for.
 const queryRows = 128
 
+// packCost is that of laying out a number of a key, in multiply-adds.
+const packCost = 4
+
 func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tensor {
 	defer p.begin()()
 	query, key, value := p.input("attention", q), p.input("attention", k), p.input("attention", v)
@@ -157,7 +160,7 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	if !p.ok(backend.CheckAttention(query, key, value, a)) || !p.allocate(y) || y.buffer.data == nil {
 		return y
 	}
-	maxKeys, cost := p.cutSpans(y, a)
+	maxKeys, cost := p.cutSpans(y, key.cols, a)
 	if len(p.spans) == 0 {
 		return y
 	}
@@ -184,15 +187,15 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	}
 	bytes := C.medley_attend_scratch(p.b.isa, job)
 	if p.need(bytes) {
-		p.done(C.medley_attend(p.b.pool, p.b.isa, job, unsafe.SliceData(p.spans), C.int64_t(len(p.spans)), C.double(cost*float64(query.cols)),
+		p.done(C.medley_attend(p.b.pool, p.b.isa, job, unsafe.SliceData(p.spans), C.int64_t(len(p.spans)), C.double(cost),
 			(*C.float)(p.scratch.data), bytes))
 	}
 	return y
 }
 
 // cutSpans fills p.spans with the tasks of an attention, and clears what no task writes: rows that see nothing, and the padding
-// of the others. It returns the most keys of a span and the number of scores per head.
-func (p *pass) cutSpans(y *tensor, a backend.Attention) (maxKeys int, scores float64) {
+// of the others. It returns the most keys of a span, and the cost in multiply-adds.
+func (p *pass) cutSpans(y *tensor, keyCols int, a backend.Attention) (maxKeys int, cost float64) {
 	p.spans = p.spans[:0]
 	wide := stride(y.cols)
 	all := y.floats()
@@ -209,11 +212,11 @@ func (p *pass) cutSpans(y *tensor, a backend.Attention) (maxKeys int, scores flo
 			})
 		}
 		maxKeys = max(maxKeys, s.K1-s.K0)
-		scores += float64(s.Q1-s.Q0) * float64(s.K1-s.K0)
+		cost += float64(s.K1-s.K0) * float64((s.Q1-s.Q0)*y.cols+packCost*keyCols)
 	}
 	clear(all[next*wide:])
 	for i := 0; y.cols < wide && i < y.rows; i++ {
 		clear(all[i*wide+y.cols : (i+1)*wide])
 	}
-	return maxKeys, scores
+	return maxKeys, cost
 }
