@@ -93,10 +93,11 @@ func (p *Platform) named(ctx context.Context, owner, name string) (none namedMod
 	if err != nil && fault.CodeOf(err) != fault.NotFound {
 		return none, err
 	}
-	if found := err == nil; found && !both {
-		return namedModel{Model: gateway.Model{ID: b.Name, Created: b.Created, Owner: System}, base: b.Name}, nil
-	} else if both && !found {
+	switch known := err == nil; {
+	case both && !known:
 		return none, missing("model", name)
+	case !both && known:
+		return namedModel{Model: gateway.Model{ID: b.Name, Created: b.Created, Owner: System}, base: b.Name}, nil
 	}
 	a, err := p.adapter(ctx, owner, "model", cmp.Or(adapter, base))
 	if err != nil {
