@@ -29,9 +29,12 @@ func (p *Platform) Complete(ctx context.Context, owner string, asked gateway.Com
 		spec.Modules, weights = append(spec.Modules, m.adapter), append(weights, 1)
 	}
 	for _, w := range asked.LoRA {
-		a, err := p.adapter(ctx, owner, w.ID)
+		a, err := p.adapter(ctx, owner, "lora", w.ID)
+		if fault.CodeOf(err) == fault.NotFound { // which makes the request wrong, and not its address
+			err = fault.Wrap(err, fault.Invalid, "lora", "%s", strings.TrimPrefix(err.Error(), "lora: "))
+		}
 		if err != nil {
-			return nil, about("lora", err)
+			return nil, err
 		}
 		spec.Modules, weights = append(spec.Modules, a.module), append(weights, w.Scale)
 	}
@@ -64,14 +67,6 @@ func distinct(modules []compute.Module) error {
 	return nil
 }
 
-// about has an error that says that something is not there be about a field of the request, which is wrong then.
-func about(field string, err error) error {
-	if fault.CodeOf(err) != fault.NotFound {
-		return err
-	}
-	return fault.Wrap(err, fault.Invalid, field, "%s", strings.TrimPrefix(err.Error(), "model: "))
-}
-
 // namedModel is what a model's name means.
 type namedModel struct {
 	gateway.Model
@@ -92,18 +87,19 @@ const nameSeparator = ":"
 func (p *Platform) named(ctx context.Context, owner, name string) (none namedModel, err error) {
 	base, adapter, both := strings.Cut(name, nameSeparator)
 	if !isName(base) || both && !isName(adapter) {
-		return none, noModel(name)
+		return none, missing("model", name)
 	}
 	b, err := p.Store.BaseNamed(ctx, base)
 	if err != nil && fault.CodeOf(err) != fault.NotFound {
 		return none, err
 	}
-	if found := err == nil; found && !both {
+	switch known := err == nil; {
+	case both && !known:
+		return none, missing("model", name)
+	case !both && known:
 		return namedModel{Model: gateway.Model{ID: b.Name, Created: b.Created, Owner: System}, base: b.Name}, nil
-	} else if both && !found {
-		return none, noModel(name)
 	}
-	a, err := p.adapter(ctx, owner, cmp.Or(adapter, base))
+	a, err := p.adapter(ctx, owner, "model", cmp.Or(adapter, base))
 	if err != nil {
 		return none, err
 	}
@@ -114,8 +110,12 @@ func (p *Platform) named(ctx context.Context, owner, name string) (none namedMod
 	return namedModel{Model: a.Model, base: base, adapter: a.module}, nil
 }
 
-func noModel(name string) error {
-	return fault.New(fault.NotFound, "model", "there is no model %.300q", name)
+func missing(field, name string) error {
+	what := "model"
+	if field != what {
+		what = "adapter"
+	}
+	return fault.New(fault.NotFound, field, "there is no %s %.300q", what, name)
 }
 
 // baseOf finds the base of an adapter: the one that it names, by the whole name or its last part, or the only one that there is.

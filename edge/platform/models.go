@@ -78,20 +78,20 @@ func gather[T any](most int, list func(store.Page) (store.List[T], error)) (all 
 	return all, nil
 }
 
-// adapter finds the adapter that a request calls name, which is a composition's id or a module's id or name.
-func (p *Platform) adapter(ctx context.Context, owner, name string) (none adapterFound, err error) {
+// adapter finds the adapter that a field of a request calls name, which is a composition's id or a module's id or name.
+func (p *Platform) adapter(ctx context.Context, owner, field, name string) (none adapterFound, err error) {
 	if !isName(name) {
-		return none, noModel(name)
+		return none, missing(field, name)
 	}
 	if record.IsID(record.CompositionID, name) {
 		c, err := p.Store.Composition(ctx, owner, name)
 		switch {
 		case fault.CodeOf(err) == fault.NotFound:
-			return none, noModel(name)
+			return none, missing(field, name)
 		case err != nil:
 			return none, err
 		case c.Adapter == "":
-			return none, fault.New(fault.NotFound, "model", "the composition %s has no adapter: it is %s", name, c.State)
+			return none, fault.New(fault.NotFound, field, "the composition %s has no adapter: it is %s", name, c.State)
 		}
 		return adapterFound{modelOfComposition(c), compute.Module{Name: name, Digest: c.Adapter}}, nil
 	}
@@ -101,7 +101,7 @@ func (p *Platform) adapter(ctx context.Context, owner, name string) (none adapte
 	}
 	m, err := find(ctx, owner, name)
 	if fault.CodeOf(err) == fault.NotFound {
-		return none, noModel(name)
+		return none, missing(field, name)
 	}
 	return adapterFound{modelOfModule(m, owner), compute.Module{Name: name, Digest: m.Digest}}, err
 }

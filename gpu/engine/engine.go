@@ -100,7 +100,11 @@ func OpenFS(ctx context.Context, fsys fs.FS, b backend.Backend, opt Options) (*E
 
 func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Engine, error) {
 	if opt.Admit != nil {
-		if err := opt.Admit(f.sizes(b)); err != nil {
+		parameters, packed, err := f.sizes(b, opt.Quantise)
+		if err == nil {
+			err = opt.Admit(parameters, packed)
+		}
+		if err != nil {
 			f.Store.Close()
 			return nil, err
 		}

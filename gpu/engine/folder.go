@@ -132,8 +132,8 @@ func chatTemplate(fsys fs.FS) (string, error) {
 	return "", nil
 }
 
-// sizes are the parameters that become numbers of a backend, and the bytes of those that it keeps in blocks.
-func (f *Folder) sizes(b backend.Backend) (parameters, packed int64) {
+// sizes are the parameters that become numbers of a backend, and the bytes of those that it keeps in blocks, as they are or as quantise says.
+func (f *Folder) sizes(b backend.Backend, quantise string) (parameters, packed int64, err error) {
 	packer, packs := b.(backend.Packer)
 	for _, name := range f.Store.Names() {
 		info, _ := f.Store.Info(name)
@@ -143,7 +143,17 @@ func (f *Folder) sizes(b backend.Backend) (parameters, packed int64) {
 			parameters += int64(info.Elements())
 		}
 	}
-	return parameters, packed
+	kind, ok := quantised[quantise]
+	if !ok || f.GGUF { // whose maps are in blocks already, most of them
+		return parameters, packed, nil
+	}
+	maps, err := f.Maps()
+	for _, m := range maps {
+		if row, whole := checkpoint.PackedBytes(kind, m.In); whole {
+			parameters, packed = parameters-int64(m.In)*int64(m.Out), packed+int64(row)*int64(m.Out)
+		}
+	}
+	return parameters, packed, err
 }
 
 func (f *Folder) template() chat.Template {

@@ -18,10 +18,12 @@ type Quantised struct {
 // Quantised lists the weights that Options.Quantise has changed, in the order of loading.
 func (e *Engine) Quantised() []Quantised { return e.changes }
 
+// quantised are the types of Options.Quantise.
+var quantised = map[string]checkpoint.DType{"q8": checkpoint.Q80, "q4": checkpoint.Q41}
+
 // quantising makes weights into what Options.Quantise asks for.
 func (e *Engine) quantising(w weights) (model.Weights, error) {
-	kinds := map[string]checkpoint.DType{"q8": checkpoint.Q80, "q4": checkpoint.Q41}
-	kind, known := kinds[e.options.Quantise]
+	kind, known := quantised[e.options.Quantise]
 	packer, packs := e.backend.(backend.Packer)
 	switch {
 	case e.options.Quantise == "":

@@ -60,3 +60,25 @@ func TestQuantise(t *testing.T) {
 		t.Errorf("on a backend that keeps none: %v", err)
 	}
 }
+
+// TestAdmit: what is said to be needed is about what is needed, also of weights in blocks; tables and tied heads of models so small make the rest.
+func TestAdmit(t *testing.T) {
+	b := backends["cpu"](t)
+	defer b.Close()
+	llama := filepath.Join("testdata", "causal", "llama2.gguf")
+	zoo := filepath.Join(zootest.Dir(t), "base")
+	for _, c := range []struct{ path, quantise string }{{zoo, ""}, {zoo, "q8"}, {zoo, "q4"}, {llama, ""}, {filepath.Join("testdata", "causal", "yarn.gguf"), ""}} {
+		var said int64
+		e, err := engine.Open(t.Context(), c.path, b, engine.Options{Quantise: c.quantise, Admit: func(parameters, packed int64) error {
+			said = 4*parameters + packed
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := e.Bytes(); float64(said) < 0.7*float64(took) || float64(said) > 1.3*float64(took) {
+			t.Errorf("%s %s takes %d bytes, and %d were asked for", filepath.Base(c.path), c.quantise, took, said)
+		}
+		e.Close()
+	}
+}
