@@ -43,6 +43,6 @@ type cycle [32]byte
 // collectorPercent is GOGC for a heap of which live bytes are in use, in steps, because each change stops everything for a moment.
 func collectorPercent(live uint64) int {
 	const step = 50
-	percent := minGarbage * 100 / max(live, 4<<20) // less than 4 MiB count as so many with Go, too
+	percent := minGarbage * 100 / max(live, 4<<20)     // less than 4 MiB count as so many with Go, too
 	return max(garbagePercent, int(percent)/step*step) //nolint:gosec // at most 600
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/wasm/check"
 )

@@ -21,15 +21,24 @@ const (
 	F32  Storage = "f32"
 	F16  Storage = "f16"  // two in 32 bits
 	Int8 Storage = "int8" // four in 32 bits, and one f32 per output that they are multiples of
+
+	// Blocks of BlockRows inputs of an output have scales of their own, of 16 bits.
+	Blocks8 Storage = "blocks8" // integers of 8 bits, four in 32 bits, and a scale
+	Blocks4 Storage = "blocks4" // integers from 0 to 15, eight in 32 bits, and a scale and an offset
 )
+
+// BlockRows is how many numbers a block has.
+const BlockRows = 32
 
 // Bits is the size of one number of a weight.
 func (s Storage) Bits() int {
 	switch s {
 	case F16:
 		return 16
-	case Int8:
+	case Int8, Blocks8:
 		return 8
+	case Blocks4:
+		return 4
 	}
 	return 32
 }
@@ -92,7 +101,18 @@ func (t Tile) Fits(i device.Info) bool {
 	return t.Lanes() <= i.WorkgroupInvocations && t.WorkgroupBytes() <= i.WorkgroupBytes
 }
 
-// Product is wgsl/product.wgsl. Its bindings are x, the weight, and then, of scales (Int8), residual (Residual), tables, sums and chosen
+// ScaleBits is the size of what is beside the numbers of an output: once, or for every block.
+func (s Storage) ScaleBits() int {
+	switch s {
+	case Int8, Blocks4:
+		return 32
+	case Blocks8:
+		return 16
+	}
+	return 0
+}
+
+// Product is wgsl/product.wgsl. Its bindings are x, the weight, and then, of scales (Int8 and blocks), residual (Residual), tables, sums and chosen
 // (LogSoftmax) or y, those that there are.
 type Product struct {
 	Tile
@@ -103,7 +123,7 @@ type Product struct {
 
 func (k Product) bindings() []string {
 	names := []string{"x", "w"}
-	if k.Storage == Int8 {
+	if k.Storage.ScaleBits() > 0 {
 		names = append(names, "scales")
 	}
 	if k.Residual {

@@ -24,7 +24,7 @@ func (p *pass) Linear(x backend.Tensor, w backend.Resident, opt backend.Linear) 
 		!p.ok(backend.CheckUpdate(opt.Update, in.rows, m.rows, m.cols, p.shapeOf)) || !p.allocate(y) || y.rows == 0 {
 		return y
 	}
-	k := kernel.Product{Tile: p.b.tile, Storage: p.b.storage, Residual: residual != nil}
+	k := kernel.Product{Tile: p.b.tile, Storage: m.storage, Residual: residual != nil}
 	for _, win := range m.windows {
 		p.productSteps(k, in.rows, in.cols, win, widest(in, y), func(rows span, tile0, tiles int) {
 			bindings := append([]device.Binding{in.bind(rows)}, win.bind()...)
@@ -101,7 +101,7 @@ func (p *pass) logProbs(in, y *tensor, m *resident, targets []int32, s span, til
 	for _, target := range targets[s.first : s.first+s.count] {
 		p.table(uint32(target))
 	}
-	k := kernel.Product{Tile: p.b.tile, Storage: p.b.storage, LogSoftmax: true}
+	k := kernel.Product{Tile: p.b.tile, Storage: m.storage, LogSoftmax: true}
 	window := func(rows span, b device.Buffer, bytesPerRow int64) device.Binding {
 		return device.Binding{Buffer: b, Offset: int64(rows.first) * bytesPerRow, Bytes: int64(rows.count) * bytesPerRow}
 	}

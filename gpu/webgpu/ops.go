@@ -98,6 +98,10 @@ func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	if p.Err != nil || !p.ok(backend.CheckIDs("embed", ids, t.rows)) || !p.allocate(y) || y.buffer == nil {
 		return y
 	}
+	if t.packed.Data != nil {
+		p.unpack(t, ids, y)
+		return y
+	}
 	sources := make([]source, len(t.windows))
 	for i, w := range t.windows {
 		sources[i] = source{device.Binding{Buffer: w.data}, span{w.first, w.count}}

@@ -13,6 +13,8 @@ type resident struct {
 	kind       backend.Kind
 	rows, cols int
 	windows    []window
+	storage    kernel.Storage // of a matrix
+	packed     backend.Packed // of a table in blocks, which stays where it is
 	shape      backend.FactorShape
 	down, up   allocation // A and Bᵀ of a factor
 	bytes      int64
@@ -72,7 +74,7 @@ func (r *resident) destroyUnused() {
 			w.scales.Free()
 		}
 	}
-	r.windows = nil
+	r.windows, r.packed.Data = nil, nil
 	for _, a := range []*allocation{&r.down, &r.up} {
 		if a.slab != nil {
 			r.b.factors.give(*a)
@@ -86,6 +88,11 @@ func (b *webgpu) upload(k backend.Kind, n, rows, cols int, fill func(*resident) 
 	if err := backend.CheckSize(k, n, rows, cols); err != nil {
 		return nil, err
 	}
+	return b.make(k, rows, cols, fill)
+}
+
+// make is upload after the check.
+func (b *webgpu) make(k backend.Kind, rows, cols int, fill func(*resident) error) (backend.Resident, error) {
 	r := &resident{b: b, kind: k, rows: rows, cols: cols}
 	b.mu.Lock()
 	closed := b.closed
@@ -103,30 +110,37 @@ func (b *webgpu) upload(k backend.Kind, n, rows, cols int, fill func(*resident) 
 // Matrix uploads w transposed, in the storage of the backend.
 func (b *webgpu) Matrix(w []float32, out, in int) (backend.Resident, error) {
 	return b.upload(backend.MatrixKind, len(w), out, in, func(r *resident) error {
-		tile, depth := b.tile.TileColumns(), 4*kernel.Vectors(in)
-		perColumn := int64(depth) * int64(b.storage.Bits()) / 8
-		most := int(min(b.limit()/perColumn/int64(tile)*int64(tile), 1<<30))
-		if most == 0 {
-			return fault.New(fault.TooLarge, "", "an input of %d; this device reads at most %d bytes at once", in, b.limit())
-		}
-		for first := 0; first < out; first += most {
-			count := min(most, out-first)
-			win := window{first: first, count: count, width: (count + tile - 1) / tile * tile}
-			err := r.fill(&win.data, int64(win.width)*perColumn, func(to *writer) error {
-				return b.packMatrix(to, w[first*in:(first+count)*in], in, win.width)
-			})
-			if err == nil && b.storage == kernel.Int8 {
-				err = r.fill(&win.scales, int64(win.width)*4, func(to *writer) error {
-					return to.floats(int8Scales(w[first*in:(first+count)*in], in, win.width))
-				})
-			}
-			r.windows = append(r.windows, win)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		r.storage = b.storage
+		return r.eachWindow(4*kernel.Vectors(in), 1, func(win window, to *writer) error {
+			return b.packMatrix(to, w[win.first*in:(win.first+win.count)*in], in, win.width)
+		}, func(win window, to *writer) error {
+			return to.floats(int8Scales(w[win.first*in:(win.first+win.count)*in], in, win.width))
+		})
 	})
+}
+
+// eachWindow cuts a matrix of that many inputs into windows, and has their numbers written and, where the storage has them, so many scales
+// of each output.
+func (r *resident) eachWindow(in, scales int, numbers, beside func(window, *writer) error) error {
+	tile, limit := r.b.tile.TileColumns(), r.b.limit()
+	perColumn, scaleBytes := int64(in)*int64(r.storage.Bits())/8, int64(scales)*int64(r.storage.ScaleBits())/8
+	most := int(min(limit/max(perColumn, scaleBytes)/int64(tile)*int64(tile), 1<<30))
+	if most == 0 {
+		return fault.New(fault.TooLarge, "", "an input of %d; this device reads at most %d bytes at once", in, limit)
+	}
+	for first := 0; first < r.rows; first += most {
+		count := min(most, r.rows-first)
+		win := window{first: first, count: count, width: (count + tile - 1) / tile * tile}
+		err := r.fill(&win.data, int64(win.width)*perColumn, func(to *writer) error { return numbers(win, to) })
+		if err == nil && scaleBytes > 0 {
+			err = r.fill(&win.scales, int64(win.width)*scaleBytes, func(to *writer) error { return beside(win, to) })
+		}
+		r.windows = append(r.windows, win)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // limit is the most bytes of one window.

@@ -3,8 +3,10 @@
 // and the logit of the row's target, for logsoftmax.wgsl to combine.
 //
 //   x        [rows, 4·in4]           zeros beyond the input's width
-//   w        [4·in4, 4·w4]           Wᵀ of the window, whole tiles wide, zeros where W has nothing; f32, f16 or int8
-//   scales   [4·w4]                  int8 only: what the integers of an output are worth
+//   w        [4·in4, 4·w4]           Wᵀ of the window, whole tiles wide, zeros where W has nothing; f32, f16, int8 or blocks8; blocks4: words
+//                                    [2·in4, w4] of four outputs of one k in the low half, and of the next in the high one
+//   scales   [4·w4]                  int8: what the integers of an output are worth; blocks: the same for 32 k each, [in4/8, 4·w4] of f16,
+//                                    blocks4: each with an offset in the high half of a word
 //   residual, y [rows, 4·y4]         the window's outputs start at vec4 y0 of a row
 //   tables   from target0: the target of each row, a column of the whole head
 //   sums     [rows, tiles] vec2      largest logit, sum
@@ -34,7 +36,13 @@ struct Parameters {
 @group(0) @binding(1) var<storage, read> w: array<vec2<u32>>;
 //#else
 @group(0) @binding(1) var<storage, read> w: array<u32>;
+//#end
+//#if storage == int8
 @group(0) @binding(${at_scales}) var<storage, read> scales: array<vec4<f32>>;
+//#else if storage == blocks8
+@group(0) @binding(${at_scales}) var<storage, read> scales: array<vec2<u32>>;
+//#else if storage == blocks4
+@group(0) @binding(${at_scales}) var<storage, read> scales: array<vec4<u32>>;
 //#end
 //#if residual
 @group(0) @binding(${at_residual}) var<storage, read> residual: array<vec4<f32>>;
@@ -48,16 +56,30 @@ struct Parameters {
 //#end
 @group(0) @binding(${at_parameters}) var<uniform> p: Parameters;
 
-// weight returns four outputs of one k.
-fn weight(at: u32) -> vec4<f32> {
+// weight returns four outputs of one k: at is where row k has them, column where a row has them.
+fn weight(at: u32, k: u32, column: u32) -> vec4<f32> {
 //#if storage == f32
   return w[at];
 //#else if storage == f16
   let packed = w[at];
   return vec4<f32>(unpack2x16float(packed.x), unpack2x16float(packed.y));
+//#else if storage == blocks4
+  let four = vec4<u32>(w[(k >> 1u) * p.w4 + column] >> ((k & 1u) * 16u)) >> vec4<u32>(0u, 4u, 8u, 12u);
+  let pairs = scales[(k >> 5u) * p.w4 + column];
+  let a = unpack2x16float(pairs.x);
+  let b = unpack2x16float(pairs.y);
+  let c = unpack2x16float(pairs.z);
+  let d = unpack2x16float(pairs.w);
+  return fma(vec4<f32>(four & vec4<u32>(15u)), vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
 //#else
   let packed = bitcast<i32>(w[at]);
-  return vec4<f32>(vec4<i32>(packed << 24u, packed << 16u, packed << 8u, packed) >> vec4<u32>(24u));
+  let integers = vec4<f32>(vec4<i32>(packed << 24u, packed << 16u, packed << 8u, packed) >> vec4<u32>(24u));
+//#if storage == blocks8
+  let pairs = scales[(k >> 5u) * p.w4 + column];
+  return integers * vec4<f32>(unpack2x16float(pairs.x), unpack2x16float(pairs.y));
+//#else
+  return integers;
+//#end
 //#end
 }
 //#if log_softmax

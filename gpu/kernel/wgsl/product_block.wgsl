@@ -12,7 +12,7 @@
 //#end
 //#for q in 4
 //#for j in vectors
-    let w_${q}_${j} = weight(at + ${j * lanes_x}u);
+    let w_${q}_${j} = weight(at + ${j * lanes_x}u, 4u * k + ${q}u, column0 + ${j * lanes_x}u);
 //#end
 //#for i in rows
 //#for j in vectors

@@ -22,7 +22,7 @@
       let k = k0 * 4u + i / ${tile_vectors}u;
       var v = vec4<f32>();
       if (k < p.in4 * 4u) {
-        v = weight(k * p.w4 + w_column0 + i % ${tile_vectors}u);
+        v = weight(k * p.w4 + w_column0 + i % ${tile_vectors}u, k, w_column0 + i % ${tile_vectors}u);
       }
       w_tile[i] = v;
     }
