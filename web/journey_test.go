@@ -298,6 +298,9 @@ func calm(t *testing.T, p *tab, where string) {
 	if eval[bool](p, `globalThis.pwned !== undefined || document.querySelector("main img, main script, main b") !== null`) {
 		t.Errorf("%s: a name is more than text", where)
 	}
+	if eval[bool](p, `/[\u202a-\u202e\u2066-\u2069]/.test(document.body.innerText)`) {
+		t.Errorf("%s: a name turns the text around it", where)
+	}
 	if wide := call[int](p, "wide"); wide > 0 {
 		t.Errorf("%s: a name makes the page %d pixels too wide", where, wide)
 	}
