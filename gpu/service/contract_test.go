@@ -3,8 +3,8 @@ package service_test
 import (
 	"errors"
 	"math"
-	"reflect"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
