@@ -280,6 +280,7 @@ func names(t *testing.T, s *platform, p *tab) {
 	defer s.pieces.Store(false)
 	p.load("/modules")
 	p.act("see", "of 22 chosen")
+	p.act("click", "Choose all")
 	p.act("click", "None")
 	p.act("choose", "zoo/plural")
 	runSearch(p, "random", 3)

@@ -97,7 +97,7 @@ function PluginItem({ plugin: p, onGone }: { plugin: Plugin; onGone: () => void 
         <strong><Name text={p.name} /></strong>
         {p.mine && <Button kind="quiet" onClick={() => setAsking(true)}>Delete<span class="unseen"> {label}</span></Button>}
       </div>
-      <p class="facts muted"><Name text={p.version} most={40} /><span>{size(p.size)}</span><span>{p.visibility}</span><span class="mono">{p.digest.slice(0, 16)}</span></p>
+      <p class="facts muted"><Name text={p.version} most={40} /><span>{size(p.size)}</span><span>{p.visibility}</span><span class="mono">{tidy(p.digest.slice(0, 16))}</span></p>
       {asking && (
         <Confirm
           title="Delete this plugin?" action="Delete it" onNo={() => setAsking(false)}
