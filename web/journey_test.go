@@ -30,6 +30,12 @@ func journey(t *testing.T, s *platform, p *tab) {
 	p.shot("journey-0-task")
 	p.act("go", "/modules")
 	p.act("see", "of 22 chosen")
+	s.slow.Store(int64(2 * time.Second))
+	p.act("click", "Suggest for my task")
+	p.act("click", "Trying each")
+	p.until("a suggestion that is canceled", `[...document.querySelectorAll("button")].some((e) => e.textContent === "Suggest for my task") && document.querySelector(".notice") === null`)
+	s.slow.Store(0)
+	p.act("see", "0 of 22 chosen")
 	p.act("click", "Suggest for my task")
 	p.act("see", "help most are chosen")
 	if chosen := eval[[]string](p, `[...document.querySelectorAll(".module:has(:checked) .module-name")].map((e) => e.textContent)`); !slices.Contains(chosen, "zoo/plural") || len(chosen) > 8 {
