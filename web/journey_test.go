@@ -30,6 +30,12 @@ func journey(t *testing.T, s *platform, p *tab) {
 	p.shot("journey-0-task")
 	p.act("go", "/modules")
 	p.act("see", "of 22 chosen")
+	s.slow.Store(int64(2 * time.Second))
+	p.act("click", "Suggest for my task")
+	p.act("click", "Trying each")
+	p.until("a suggestion that is canceled", `[...document.querySelectorAll("button")].some((e) => e.textContent === "Suggest for my task") && document.querySelector(".notice") === null`)
+	s.slow.Store(0)
+	p.act("see", "0 of 22 chosen")
 	p.act("click", "Suggest for my task")
 	p.act("see", "help most are chosen")
 	if chosen := eval[[]string](p, `[...document.querySelectorAll(".module:has(:checked) .module-name")].map((e) => e.textContent)`); !slices.Contains(chosen, "zoo/plural") || len(chosen) > 8 {
@@ -280,6 +286,7 @@ func names(t *testing.T, s *platform, p *tab) {
 	defer s.pieces.Store(false)
 	p.load("/modules")
 	p.act("see", "of 22 chosen")
+	p.act("click", "Choose all")
 	p.act("click", "None")
 	p.act("choose", "zoo/plural")
 	runSearch(p, "random", 3)
@@ -297,6 +304,9 @@ func calm(t *testing.T, p *tab, where string) {
 	t.Helper()
 	if eval[bool](p, `globalThis.pwned !== undefined || document.querySelector("main img, main script, main b") !== null`) {
 		t.Errorf("%s: a name is more than text", where)
+	}
+	if eval[bool](p, `/[\u202a-\u202e\u2066-\u2069]/.test(document.body.innerText)`) {
+		t.Errorf("%s: a name turns the text around it", where)
 	}
 	if wide := call[int](p, "wide"); wide > 0 {
 		t.Errorf("%s: a name makes the page %d pixels too wide", where, wide)

@@ -159,7 +159,7 @@ func (s *platform) proxy() {
 			hostileList(w)
 			return
 		}
-		if strings.HasSuffix(r.URL.Path, "/scores") {
+		if strings.HasSuffix(r.URL.Path, "/scores") || strings.HasSuffix(r.URL.Path, "/suggestions") {
 			time.Sleep(time.Duration(s.slow.Load()))
 		}
 		to.ServeHTTP(w, r)

@@ -66,7 +66,7 @@ func (p *pool) take(ctx context.Context, spec compute.Spec) (model compute.Model
 	if err != nil {
 		return nil, nil, err
 	}
-	leave = sync.OnceFunc(func() { p.leave(string(key), m) })
+	giveBack := sync.OnceFunc(func() { p.leave(string(key), m) })
 	if mine {
 		// Whoever waits too must not lose it when this request is canceled.
 		go func() {
@@ -77,14 +77,14 @@ func (p *pool) take(ctx context.Context, spec compute.Spec) (model compute.Model
 	select {
 	case <-m.ready:
 	case <-ctx.Done():
-		go func() { <-m.ready; leave() }()
+		go func() { <-m.ready; giveBack() }()
 		return nil, nil, ctx.Err()
 	}
 	if m.err != nil {
-		leave()
+		giveBack()
 		return nil, nil, m.err
 	}
-	return m.model, leave, nil
+	return m.model, giveBack, nil
 }
 
 // find counts a user of the model called key; one that is not there is the caller's to open.

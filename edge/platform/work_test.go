@@ -24,6 +24,7 @@ import (
 	"github.com/medley-lora/medley/edge/redis"
 	"github.com/medley-lora/medley/edge/redis/redistest"
 	"github.com/medley-lora/medley/edge/store"
+	"github.com/medley-lora/medley/shared/task"
 	"github.com/medley-lora/medley/shared/wire"
 )
 
@@ -267,6 +268,33 @@ func TestQuotas(t *testing.T) {
 		if a := w.call("ann", 429, "POST", "/v1/evaluations/"+e+"/"+call.path, call.body); a.field("field") != "evaluations" {
 			t.Errorf("%s", a.body)
 		}
+	}
+}
+
+// Who cancels while a model is being opened takes nothing from the others, and nothing down.
+func TestOpeningIsCanceled(t *testing.T) {
+	w := newWorld(t, "embedded:", nil)
+	ids := w.modules("ann", 1)
+	opening, canceled := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.models.Fail = func(call string) error {
+		if call == "open" {
+			once.Do(func() { close(opening); <-canceled })
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { <-opening; cancel() }()
+	r := api.EvaluationRequest{Base: "tiny", Modules: ids, Method: "delta", Examples: []task.Example{{Input: "a", Output: "b"}}}
+	_, err := w.OpenEvaluation(ctx, "ann", r, "")
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("a canceled opening: %v", err)
+	}
+	close(canceled)
+	w.evaluation(ids)
+	if n := w.models.Opened.Load(); n != 1 {
+		t.Errorf("%d models were opened, want the one", n)
 	}
 }
 

@@ -7,6 +7,7 @@ import type { Asking } from "../src/search/optimizer";
 import { trace } from "../src/search/trace";
 import { Latest } from "../src/state/latest";
 import { link, text, unlink, untext } from "../src/state/persist";
+import { tidy } from "../src/text";
 import { defaultSettings, type Evaluation } from "../src/domain";
 import { jsonl, mistakes, parse } from "../src/task/parse";
 
@@ -85,6 +86,11 @@ test("events come whole, however their bytes are cut", async () => {
     }
     expect(heard).toEqual([{ id: "1", type: "state", data: '{"a":1}' }, { id: "2", type: "message", data: "x\ny" }]);
   }
+});
+
+test("texts of others do not turn what is around them", () => {
+  expect(tidy("\u202e\u2066drowssap\u202d abc\n\u2028.wasm")).toBe("drowssap abc  .wasm");
+  expect(tidy("שלום, café 𝕏")).toBe("שלום, café 𝕏");
 });
 
 test("what is no archive is refused", async () => {

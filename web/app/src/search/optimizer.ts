@@ -3,6 +3,7 @@ import guestAddress from "../../../../wasm/guest/guest.wasm?url";
 import type { Best, Info, Problem, Score } from "../../../optimizer/optimizer";
 import { Fault, faultOf, type PluginName, type Settings } from "../domain";
 import { parts, read } from "../parts";
+import { tidy } from "../text";
 import { sha256 } from "./digest";
 
 /** An optimizer at work on one search. */
@@ -61,8 +62,8 @@ export async function named<T>(file: string, work: () => Promise<T>): Promise<T>
 
 /** shorten keeps names of unknown length out of messages. */
 export function shorten(name: string): string {
-  const letters = [...name];
-  return letters.length <= 60 ? name : letters.slice(0, 59).join("") + "…";
+  const letters = [...tidy(name.slice(0, 240))];
+  return letters.length <= 60 && name.length <= 240 ? letters.join("") : letters.slice(0, 59).join("") + "…";
 }
 
 /** inspect tries a dropped file on a small problem, so that a user hears at once what is wrong with it. */

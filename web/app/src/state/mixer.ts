@@ -5,6 +5,7 @@ import { tokenMean, value } from "../compute/objective";
 import { faultOf, type Method } from "../domain";
 import { compute } from "./compute";
 import { Latest } from "./latest";
+import { patient } from "./patience";
 import { chosenModules, notify, speak, store, usable, type Mixed } from "./store";
 import { learnTokens } from "./tokens";
 
@@ -147,7 +148,9 @@ export async function suggest(count: number): Promise<void> {
   store.suggesting.value = 0;
   try {
     const doing = await compute(mode);
-    const ranking = await doing.rank(modules, rows, store.settings.value.method, count, signal, (share) => (store.suggesting.value = share));
+    const { method } = store.settings.value;
+    const rank = () => doing.rank(modules, rows, method, count, signal, (share) => (store.suggesting.value = share));
+    const ranking = await patient(rank, signal, (trouble) => trouble && notify("info", trouble.message));
     signal.throwIfAborted();
     const helpful = ranking.modules.filter((m) => m.loss < ranking.base);
     const taken = helpful.length > 0 ? helpful : ranking.modules;

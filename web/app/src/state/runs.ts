@@ -39,7 +39,7 @@ export function begin(): string {
   }
   const id = Date.now().toString(36) + Math.floor(Math.random() * 1e6).toString(36);
   const settings = store.settings.value;
-  const number = store.runs.value.length + 1;
+  const number = 1 + Math.max(0, ...store.runs.value.map((r) => Number.parseInt(r.title, 10) || 0));
   const run: Run = {
     id, title: `${number} · ${settings.optimizer === "plugin" ? (settings.plugin?.name ?? "plugin") : settings.optimizer} · ${store.task.value.name}`, mode,
     base: mode === "server" ? store.base.value : "", modules: modules.map((m) => m.id), names: modules.map((m) => m.name),

@@ -29,14 +29,15 @@ export const uncounted = () => store.task.value.rows.filter((r) => r.output !== 
 
 /** count asks for the counts that are not known. It throws why there are none. */
 async function count(): Promise<void> {
-  const rows = uncounted().slice(0, most);
   const mode = store.mode.peek();
-  if (rows.length === 0) {
-    return;
+  for (let before = Infinity, rows = uncounted(); rows.length > 0 && rows.length < before && mode === store.mode.peek(); ) {
+    before = rows.length;
+    const doing = await compute(mode);
+    const module = chosenModules.peek()[0]?.id ?? store.modules.peek()[mode][0]?.id ?? "";
+    const some = rows.slice(0, most);
+    learnTokens(doing, some, await doing.tokens(some, module));
+    rows = uncounted();
   }
-  const doing = await compute(mode);
-  const module = chosenModules.peek()[0]?.id ?? store.modules.peek()[mode][0]?.id ?? "";
-  learnTokens(doing, rows, await doing.tokens(rows, module));
 }
 
 /** askTokens is for those who want to know now; it starts the page's engine if that has to be. */

@@ -1,6 +1,7 @@
 // A uPlot chart as a function of its data. uPlot is loaded with the views that draw.
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { tidy } from "../text";
 import "uplot/dist/uPlot.min.css";
 
 export interface Series {
@@ -124,7 +125,7 @@ export function Legend({ series }: { series: Pick<Series, "label" | "colour" | "
       {series.map((s) => (
         <li key={s.label}>
           <span class={`swatch ${s.kind ?? "line"}`} style={{ color: `var(${s.colour})` }} aria-hidden="true" />
-          <bdi>{s.label}</bdi>
+          <bdi>{tidy(s.label)}</bdi>
         </li>
       ))}
     </ul>

@@ -1,10 +1,11 @@
 // Small parts of views.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { tidy } from "../text";
 
 /** Name shows a text that comes from anyone: as text, in its own direction, cut where it is too long to read. */
 export function Name({ text, most = 80 }: { text: string; most?: number }) {
-  const shown = text.replace(/[\p{Cc}\u2028\u2029]/gu, " ");
+  const shown = tidy(text);
   const letters = [...shown.slice(0, 4 * most)];
   const cut = letters.length > most || shown.length > 4 * most;
   return (
@@ -75,7 +76,7 @@ export function Drop({ label, accept, hint, onFile }: { label: string; accept: s
           file && onFile(file);
         }}
       />
-      <span class="drop-label">{label}</span>
+      <span class="drop-label">{tidy(label)}</span>
       <span class="muted">{hint}</span>
     </label>
   );

@@ -50,7 +50,7 @@ function JobItem({ job, onOpen }: { job: Job; onOpen: (job: Job) => void }) {
       <div class="row spread wrap">
         <span><span class={`state ${job.state}`}>{job.canceled && !ended(job) ? "ending" : job.state}</span> <time dateTime={job.created}>{new Date(job.created).toLocaleString()}</time></span>
         <span class="row wrap">
-          <span class="muted">{!ended(job) && <>{job.done} of {count(job.budget, "evaluation")}</>}{best !== undefined && <>{ended(job) ? "" : ", "}best objective {digits(best)}</>}</span>
+          {(best !== undefined || !ended(job)) && <span class="muted">{!ended(job) && <>{job.done} of {count(job.budget, "evaluation")}</>}{best !== undefined && <>{ended(job) ? "" : ", "}best objective {digits(best)}</>}</span>}
           {job.state === "succeeded" || job.adapter ? <Button onClick={() => void show()}>Result</Button> : null}
           {!ended(job) && <Button disabled={job.canceled} onClick={() => setAsking(true)}>End early</Button>}
         </span>

@@ -4,6 +4,7 @@ import { faultOf, type ModuleInfo } from "../domain";
 import { download } from "../state/download";
 import { client, loadModules, remove } from "../state/session";
 import { notify, store } from "../state/store";
+import { tidy } from "../text";
 import { Banner, Button, Confirm, Empty, Field, Name, size } from "../ui/parts";
 import { Upload } from "../ui/Upload";
 import { NeedsServer } from "./NeedsServer";
@@ -43,7 +44,7 @@ function ModuleItem({ module: m }: { module: ModuleInfo }) {
       notify("bad", faultOf(e).message);
     }
   };
-  const label = m.name.slice(0, 60);
+  const label = tidy(m.name.slice(0, 60));
   return (
     <li class="card item">
       <div class="row spread wrap">

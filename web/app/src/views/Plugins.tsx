@@ -7,6 +7,7 @@ import type { KeptPlugin } from "../state/persist";
 import { forgetPlugin, choosePlugin } from "../state/plugin";
 import { client, remove } from "../state/session";
 import { activeRun, store } from "../state/store";
+import { tidy } from "../text";
 import { Banner, Button, Confirm, Empty, Name, size } from "../ui/parts";
 import { Upload } from "../ui/Upload";
 import { NeedsServer } from "./NeedsServer";
@@ -67,7 +68,7 @@ function Kept() {
 function KeptItem({ plugin: p }: { plugin: KeptPlugin }) {
   const [asking, setAsking] = useState(false);
   const busy = activeRun.value !== undefined;
-  const label = p.name.slice(0, 60);
+  const label = tidy(p.name.slice(0, 60));
   return (
     <li class="card item">
       <div class="row spread wrap">
@@ -89,19 +90,20 @@ function KeptItem({ plugin: p }: { plugin: KeptPlugin }) {
 
 function PluginItem({ plugin: p, onGone }: { plugin: Plugin; onGone: () => void }) {
   const [asking, setAsking] = useState(false);
+  const label = tidy(p.name.slice(0, 60));
   return (
     <li class="card item">
       <div class="row spread wrap">
         <strong><Name text={p.name} /></strong>
-        {p.mine && <Button kind="quiet" onClick={() => setAsking(true)}>Delete<span class="unseen"> {p.name.slice(0, 60)}</span></Button>}
+        {p.mine && <Button kind="quiet" onClick={() => setAsking(true)}>Delete<span class="unseen"> {label}</span></Button>}
       </div>
-      <p class="facts muted"><Name text={p.version} most={40} /><span>{size(p.size)}</span><span>{p.visibility}</span><span class="mono">{p.digest.slice(0, 16)}</span></p>
+      <p class="facts muted"><Name text={p.version} most={40} /><span>{size(p.size)}</span><span>{p.visibility}</span><span class="mono">{tidy(p.digest.slice(0, 16))}</span></p>
       {asking && (
         <Confirm
           title="Delete this plugin?" action="Delete it" onNo={() => setAsking(false)}
           onYes={() => {
             setAsking(false);
-            void remove(`/v1/plugins/${p.id}`, p.name.slice(0, 60)).then((gone) => gone && onGone());
+            void remove(`/v1/plugins/${p.id}`, label).then((gone) => gone && onGone());
           }}
         >
           <Name text={p.name} /> goes for good. Jobs that name it fail.

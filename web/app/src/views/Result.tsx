@@ -6,6 +6,7 @@ import { adapterOf, download, reportOf } from "../state/download";
 import { traceOf } from "../state/runs";
 import { share } from "../state/share";
 import { notify, shownRun, store, type Run } from "../state/store";
+import { tidy } from "../text";
 import { Button, Empty, Name, Progress } from "../ui/parts";
 import { OutputView } from "./Output";
 
@@ -19,7 +20,7 @@ export function Result() {
         <label class="field short">
           <span class="field-label">Run</span>
           <select value={run?.id} onChange={(e) => (store.shown.value = e.currentTarget.value)}>
-            {done.map((r) => <option key={r.id} value={r.id}>{r.title.slice(0, 80)}</option>)}
+            {done.map((r) => <option key={r.id} value={r.id}>{tidy(r.title.slice(0, 80))}</option>)}
           </select>
         </label>
       )}

@@ -6,6 +6,7 @@ import { startJob } from "../state/jobs";
 import { forgetPlugin, missingPlugin, takePlugin } from "../state/plugin";
 import { begin, discard, pause, resume, stop } from "../state/runs";
 import { activeRun, chosenModules, notify, store, usable, type Run } from "../state/store";
+import { tidy } from "../text";
 import { Banner, Button, count, digits, Drop, Empty, Field, Name, Progress } from "../ui/parts";
 import { ObjectiveChart, WeightsChart } from "./Charts";
 
@@ -47,7 +48,7 @@ function Setup() {
       <Field label="Optimizer" hint={s.optimizer === "plugin" ? "A file of yours, in the sandbox." : (optimizers[s.optimizer] ?? "")}>
         <select value={s.optimizer} onChange={(e) => set({ optimizer: e.currentTarget.value })}>
           {Object.keys(optimizers).map((name) => <option key={name} value={name}>{name}</option>)}
-          <option value="plugin" disabled={!store.plugin.value}>{s.plugin ? `plugin: ${s.plugin.name.slice(0, 60)}` : "plugin (drop a file below)"}</option>
+          <option value="plugin" disabled={!store.plugin.value}>{s.plugin ? `plugin: ${tidy(s.plugin.name.slice(0, 60))}` : "plugin (drop a file below)"}</option>
         </select>
       </Field>
       <PluginFile />
