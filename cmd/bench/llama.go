@@ -20,6 +20,8 @@ type llamaCommand struct {
 	Rounds  int    `default:"7" help:"How often both take turns (${default})."`
 }
 
+const llamaPage = "llama-benchmarks.md"
+
 const (
 	wantLlama = 0.5 // of llama.cpp's tokens a second, at least
 	wantBytes = 1.3 // times the file, at most: memory of the process that is its own
@@ -89,6 +91,7 @@ func (c *llamaCommand) Run(ctx context.Context) error {
 		return err
 	}
 	var memory reply
+	var missed []error
 	for _, s := range []*side{ours, peer} { // a short text warms up, and is what memory is measured by
 		a, err := s.worker.ask(cases[1].request)
 		if err != nil {
@@ -110,8 +113,12 @@ func (c *llamaCommand) Run(ctx context.Context) error {
 				}
 			}
 		}
+		if missed, err = c.write(cases, ours, peer, about.About, memory); err != nil { // what is measured stays
+			return err
+		}
 	}
-	return c.write(cases, ours, peer, about.About, memory)
+	fmt.Println(filepath.Join(c.Docs, llamaPage))
+	return errors.Join(missed...)
 }
 
 func (s *side) time(i int, c llamaCase) error {
@@ -127,16 +134,16 @@ func (s *side) time(i int, c llamaCase) error {
 	return nil
 }
 
-func (c *llamaCommand) write(cases []llamaCase, ours, peer *side, about map[string]string, memory reply) error {
+// write makes the page, and says what is not as it should be.
+func (c *llamaCommand) write(cases []llamaCase, ours, peer *side, about map[string]string, memory reply) (missed []error, err error) {
 	info, err := os.Stat(c.Model)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var b strings.Builder
-	var missed []error
 	fmt.Fprintf(&b, "# Beside llama.cpp\n\nMeasured by `go tool -modfile=tools/go.mod task bench:llama`, which writes this page: Medley's engine and llama.cpp (llama-cpp-python %s, "+
 		"compiled for this processor) read %s (%.1f MB) and go on with the same tokens, greedily, with the same threads, taking turns %d times. Tokens a second, medians; "+
-		"in brackets the fastest turn.\n\n", about["llama-cpp-python"], filepath.Base(c.Model), float64(info.Size())/1e6, c.Rounds)
+		"in brackets the fastest turn.\n\n", about["llama-cpp-python"], filepath.Base(c.Model), float64(info.Size())/1e6, len(ours.rates[0]))
 	for _, f := range machine(c.Threads) {
 		fmt.Fprintf(&b, "- %s: %s\n", f.Name, f.Value)
 	}
@@ -152,7 +159,9 @@ func (c *llamaCommand) write(cases []llamaCase, ours, peer *side, about map[stri
 		}
 		fmt.Fprintln(&b, row(one.name, own, other, ratio))
 	}
-	mib := func(v float64) string { return fmt.Sprintf("%.0f MiB, %.2f of the file", v, v*(1<<20)/float64(info.Size())) }
+	mib := func(v float64) string {
+		return fmt.Sprintf("%.0f MiB, %.2f of the file", v, v*(1<<20)/float64(info.Size()))
+	}
 	fmt.Fprintf(&b, "\nWanted of one sequence: at least %.1f of llama.cpp. There, different adapters for the sequences of one batch are not to be had.\n\n"+
 		"Memory after 16 tokens and the 64 that follow them: Medley's process holds %s, of its own (wanted: %.1f; the weights alone are the file), and has %.0f MiB of this program's "+
 		"file mapped. At its peak that was %.0f MiB together, for llama.cpp in Python %.0f MiB.\n",
@@ -160,12 +169,7 @@ func (c *llamaCommand) write(cases []llamaCase, ours, peer *side, about map[stri
 	if memory.Own*(1<<20) > wantBytes*float64(info.Size()) {
 		missed = append(missed, fault.New(fault.Internal, "memory", "%s; wanted: %.1f", mib(memory.Own), wantBytes))
 	}
-	path := filepath.Join(c.Docs, "llama-benchmarks.md")
-	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil { //nolint:gosec // a page of the documentation
-		return err
-	}
-	fmt.Println(path)
-	return errors.Join(missed...)
+	return missed, os.WriteFile(filepath.Join(c.Docs, llamaPage), []byte(b.String()), 0o644) //nolint:gosec // a page of the documentation
 }
 
 // rates are tokens a second: the median and the most.
