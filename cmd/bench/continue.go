@@ -8,7 +8,7 @@ import (
 )
 
 // continuation times the greedy continuation of Sequences prompts at once, each under a module of its own if there are Modules. Seconds are from
-// the first token to the last, First those until the first. The end token of the model does not end it: a longer text is cut out of several.
+// the first token to the last, First those until the first.
 func (b *bench) continuation(r request) (reply, error) {
 	m, err := b.model(r)
 	if err != nil {
@@ -55,6 +55,6 @@ func (b *bench) continuation(r request) (reply, error) {
 	}
 	return reply{
 		First: first.Sub(start).Seconds(), Seconds: last.Sub(first).Seconds(), Tokens: made - made/max(1, steps), IDs: slices.Clone(outputs[0]),
-		Peak: mebibytes("/proc/self/status", "VmHWM"),
+		Peak: mebibytes("/proc/self/status", "VmHWM"), Own: mebibytes("/proc/self/status", "RssAnon"), Mapped: mebibytes("/proc/self/status", "RssFile"),
 	}, nil
 }

@@ -18,6 +18,7 @@ type commands struct {
 	Run      runCommand      `cmd:"" help:"Measure everything, in turns with the peers, and write the pages."`
 	Draw     drawCommand     `cmd:"" help:"Write the pages again from results that are there."`
 	Platform platformCommand `cmd:"" help:"Measure a gateway in front of an evaluator and a Redis of this machine, and write docs/platform-benchmarks.md."`
+	Llama    llamaCommand    `cmd:"" help:"Measure prompts and generation beside llama.cpp on a GGUF file, and write docs/llama-benchmarks.md."`
 	Bare     bareCommand     `cmd:"" hidden:""`
 
 	Work workCommand `cmd:"" help:"Answer measurement requests on standard input, one JSON object a line; run starts this."`

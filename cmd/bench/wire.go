@@ -53,6 +53,8 @@ type reply struct {
 	Tokens int     `json:"tokens,omitempty"` // made in Seconds, of all sequences
 	IDs    []int32 `json:"ids,omitempty"`    // the first sequence's
 	Peak   float64 `json:"peak,omitempty"`   // MiB that the process has held at most
+	Own    float64 `json:"own,omitempty"`    // MiB that it holds and no file backs
+	Mapped float64 `json:"mapped,omitempty"` // MiB of files that it holds
 }
 
 // sample is the memory of a process after so many searches.

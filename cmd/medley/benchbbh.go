@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/medley-lora/medley/gpu/engine"
-	"github.com/medley-lora/medley/gpu/tokenizer"
 	"github.com/medley-lora/medley/shared/bbh"
 	"github.com/medley-lora/medley/shared/compose"
 	"github.com/medley-lora/medley/shared/fault"
@@ -53,7 +52,7 @@ type bbhCell struct {
 	Items int    `json:"items"`
 	Right int    `json:"right"`
 
-	PromptTokens  int     `json:"prompt_tokens"` // of all items; 0 if they cannot be counted
+	PromptTokens  int     `json:"prompt_tokens"` // of all items
 	AnswerTokens  int     `json:"answer_tokens"`
 	Cut           int     `json:"cut"` // prompts longer than the model takes
 	AnswerSeconds float64 `json:"answer_seconds"`
@@ -77,7 +76,6 @@ type bbhRun struct {
 	job       compose.Job
 	base      *base
 	optimizer *proposer
-	counter   *tokenizer.Tokenizer // nil if the base's tokenizer cannot be read alone
 	state     *bbhState
 	done      int // cells, those of an earlier run included
 }
@@ -191,10 +189,6 @@ func (r *bbhRun) takeUp() error {
 	if err != nil {
 		return err
 	}
-	if r.counter, err = tokenizer.OpenFS(os.DirFS(dir)); err != nil {
-		r.counter = nil
-		r.app.note("Tokens of prompts are not counted: the base's tokenizer is not one that can be read alone.")
-	}
 	settings, err := r.settings(dir)
 	if err != nil {
 		return err
@@ -281,9 +275,6 @@ func (r *bbhRun) one(cell *bbhCell, few, test []task.Example) error {
 		if cell.Way == wayFiveShot {
 			prompts[i] = bbh.Prompt(few, e.Input)
 		}
-		if r.counter != nil {
-			cell.PromptTokens += len(r.counter.Encode(prompts[i]))
-		}
 	}
 	shown := r.app.startProgress(title+": answering", len(test))
 	defer shown.end()
@@ -297,6 +288,7 @@ func (r *bbhRun) one(cell *bbhCell, few, test []task.Example) error {
 	}
 	cell.AnswerSeconds = time.Since(start).Seconds()
 	for i, x := range answers {
+		cell.PromptTokens += x.Prompt
 		cell.AnswerTokens += x.Tokens
 		if x.Warning != "" {
 			cell.Cut++

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"sync"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -119,6 +120,7 @@ func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Eng
 		f.Store.Close()
 		return nil, err
 	}
+	debug.FreeOSMemory() // what reading the tokenizer and the weights has left would stay beside them
 	return e, nil
 }
 
