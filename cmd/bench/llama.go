@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/medley-lora/medley/shared/fault"
@@ -159,6 +160,10 @@ func (c *llamaCommand) write(cases []llamaCase, ours, peer *side, about map[stri
 		}
 		fmt.Fprintln(&b, row(one.name, own, other, ratio))
 	}
+	if apart := max(ours.spread(), peer.spread()); apart > 1.3 {
+		fmt.Fprintf(&b, "\nThe machine was busy, and these numbers are not worth quoting: turns of the same work differ %s times. llama.cpp's threads spin while they wait for each "+
+			"other, and lose most by neighbours.\n", times(apart))
+	}
 	mib := func(v float64) string {
 		return fmt.Sprintf("%.0f MiB, %.2f of the file", v, v*(1<<20)/float64(info.Size()))
 	}
@@ -172,11 +177,18 @@ func (c *llamaCommand) write(cases []llamaCase, ours, peer *side, about map[stri
 	return missed, os.WriteFile(filepath.Join(c.Docs, llamaPage), []byte(b.String()), 0o644) //nolint:gosec // a page of the documentation
 }
 
+// spread is how much the turns of the same work differ at most.
+func (s *side) spread() float64 {
+	most := 1.0
+	for _, r := range s.rates {
+		if len(r) > 0 {
+			most = max(most, slices.Max(r)/slices.Min(r))
+		}
+	}
+	return most
+}
+
 // rates are tokens a second: the median and the most.
 func rates(all []float64) string {
-	most := 0.0
-	for _, r := range all {
-		most = max(most, r)
-	}
-	return fmt.Sprintf("%s (%s)", number(median(all)), number(most))
+	return fmt.Sprintf("%s (%s)", number(median(all)), number(slices.Max(all)))
 }
