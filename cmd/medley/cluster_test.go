@@ -224,7 +224,7 @@ func (c *cluster) journal(s *store.Store, id string) (lines []string) {
 }
 
 // Every part is killed again and again, at every stage of compositions, and started again: each composition ends, once, with the trace
-// of an unbroken run. (go test -run ClusterSurvivesKills -rounds 50 -timeout 30m ./cmd/medley)
+// of an unbroken run. (go test ./cmd/medley -run ClusterSurvivesKills -timeout 30m -rounds 50)
 func TestClusterSurvivesKills(t *testing.T) {
 	c := startCluster(t)
 	p := newPlace(t)
