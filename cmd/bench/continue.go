@@ -19,21 +19,9 @@ func (b *bench) continuation(r request) (reply, error) {
 		requests[i].Source = r.Prompt
 	}
 	if r.Modules > 0 {
-		if _, err := m.use(r); err != nil {
+		if err := m.compose(r, requests); err != nil {
 			return reply{}, err
 		}
-	}
-	for i := range requests {
-		if r.Modules == 0 {
-			break
-		}
-		one := make([]float64, r.Modules)
-		one[i%r.Modules] = 1
-		c, err := m.mixer.Composition(one)
-		if err != nil {
-			return reply{}, err
-		}
-		requests[i].Composition = &c
 	}
 	var first, last time.Time
 	made := 0
@@ -57,4 +45,21 @@ func (b *bench) continuation(r request) (reply, error) {
 		First: first.Sub(start).Seconds(), Seconds: last.Sub(first).Seconds(), Tokens: made - made/max(1, steps), IDs: slices.Clone(outputs[0]),
 		Peak: mebibytes("/proc/self/status", "VmHWM"), Own: mebibytes("/proc/self/status", "RssAnon"), Mapped: mebibytes("/proc/self/status", "RssFile"),
 	}, nil
+}
+
+// compose gives each request a module of its own, in turns where they are fewer.
+func (m *model) compose(r request, requests []engine.Request) error {
+	if _, err := m.use(r); err != nil {
+		return err
+	}
+	for i := range requests {
+		one := make([]float64, r.Modules)
+		one[i%r.Modules] = 1
+		c, err := m.mixer.Composition(one)
+		if err != nil {
+			return err
+		}
+		requests[i].Composition = &c
+	}
+	return nil
 }

@@ -175,8 +175,8 @@ func (c *composeCommand) finish(a *app, s *composing, result *compose.Result) er
 		return err
 	}
 	out.Rank = adapters.Rank(written)
-	if err := writeJSON(filepath.Join(c.Out, compositionName), out); err != nil {
-		return fault.In("--out "+c.Out+": "+compositionName, err)
+	if err := c.describe(out); err != nil {
+		return err
 	}
 	if c.Report != "" {
 		if err := c.writeReport(s, &out); err != nil {
@@ -210,12 +210,13 @@ func resumeHint(trace string) string {
 	return "; the same command goes on from " + trace
 }
 
-func writeJSON(path string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
+// describe writes what was found beside the adapter.
+func (c *composeCommand) describe(out compose.Output) error {
+	data, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(path, append(data, '\n'))
+	return fault.In("--out "+c.Out+": "+compositionName, checkpoint.WriteFile(filepath.Join(c.Out, compositionName), append(data, '\n')))
 }
 
 // commandLine quotes arguments so that a POSIX shell reads them back.

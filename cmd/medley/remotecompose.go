@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"math"
-	"path/filepath"
 	"time"
 
 	"github.com/medley-lora/medley/edge/api"
@@ -178,8 +177,8 @@ func (c *composeCommand) fetch(ctx context.Context, a *app, s *server, made *api
 		return err
 	}
 	out.Adapter, out.Command = c.Out, commandLine(a.args)
-	if err := writeJSON(filepath.Join(c.Out, compositionName), out); err != nil {
-		return fault.In("--out "+c.Out+": "+compositionName, err)
+	if err := c.describe(out); err != nil {
+		return err
 	}
 	if c.Report != "" {
 		r, err := s.GetReportWithResponse(ctx, made.ID, &api.GetReportParams{})

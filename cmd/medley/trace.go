@@ -31,22 +31,21 @@ func (t *traceFile) begin(header search.TraceHeader) ([]search.Evaluation, error
 	if trace == nil {
 		if t.file, err = os.OpenFile(t.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644); err == nil {
 			t.writer, err = search.NewTraceWriter(t, header)
-		} else {
-			err = checkpoint.IOFault(err, "written")
+			return nil, fault.In("--trace "+t.path, err)
 		}
-		return nil, fault.In("--trace "+t.path, err)
+		return nil, t.unwritten(err)
 	}
 	if err := same(trace.TraceHeader, header); err != nil {
 		return nil, fault.In("--trace "+t.path, err)
 	}
 	if t.file, err = os.OpenFile(t.path, os.O_RDWR, 0); err != nil {
-		return nil, fault.In("--trace "+t.path, checkpoint.IOFault(err, "written"))
+		return nil, t.unwritten(err)
 	}
 	if err := t.file.Truncate(trace.Size); err != nil {
-		return nil, fault.In("--trace "+t.path, checkpoint.IOFault(err, "written"))
+		return nil, t.unwritten(err)
 	}
 	if _, err := t.file.Seek(trace.Size, io.SeekStart); err != nil {
-		return nil, fault.In("--trace "+t.path, checkpoint.IOFault(err, "written"))
+		return nil, t.unwritten(err)
 	}
 	t.writer = search.ContinueTrace(t)
 	return trace.Evaluations, nil
@@ -91,6 +90,10 @@ func same(got, want search.TraceHeader) error {
 		return refuse("the seed, budget, batch or another setting")
 	}
 	return nil
+}
+
+func (t *traceFile) unwritten(err error) error {
+	return fault.In("--trace "+t.path, checkpoint.IOFault(err, "written"))
 }
 
 // Write is for the writer of the trace, which writes whole rounds.

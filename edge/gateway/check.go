@@ -99,47 +99,47 @@ func (g *gateway) checkBody(c echo.Context, op *Operation) error {
 		}
 		return nil
 	}
-	header := r.Header.Get(echo.HeaderContentType)
-	if schema := op.bodies[header]; schema != nil && header == jsonType { // as most clients write it
-		return g.checkJSONBody(r, op, schema)
-	}
-	media, parameters, err := mime.ParseMediaType(header)
-	schema := op.bodies[media]
-	if err != nil || schema == nil {
-		return fault.New(mediaType, echo.HeaderContentType, "must be one of: %s", strings.Join(slices.Sorted(maps.Keys(op.bodies)), ", "))
-	}
-	if media == "multipart/form-data" && parameters["boundary"] == "" {
-		return fault.New(fault.Invalid, echo.HeaderContentType, "names no boundary")
-	}
-	if charset := parameters["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return fault.New(mediaType, echo.HeaderContentType, "must be UTF-8")
-	}
-	r.Header.Set(echo.HeaderContentType, mime.FormatMediaType(media, parameters)) // the generated code compares its beginning
-	if media == jsonType {
-		return g.checkJSONBody(r, op, schema)
+	media, err := op.mediaOf(r)
+	if err != nil {
+		return err
 	}
 	if r.ContentLength > op.MaxBytes {
 		return &http.MaxBytesError{Limit: op.MaxBytes}
 	}
-	return nil
-}
-
-// checkJSONBody reads and checks a body in JSON and fills in defaults.
-func (g *gateway) checkJSONBody(r *http.Request, op *Operation, schema *openapi3.Schema) error {
-	if r.ContentLength > op.MaxBytes {
-		return &http.MaxBytesError{Limit: op.MaxBytes}
+	if media != jsonType {
+		return nil
 	}
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), 4<<10)) + bytes.MinRead) // what a client announces is not there yet
 	if _, err := body.ReadFrom(r.Body); err != nil {
 		return err
 	}
-	data, err := g.checkJSON(r.Context(), op, schema, body.Bytes())
+	data, err := g.checkJSON(r.Context(), op, op.bodies[media], body.Bytes())
 	if err != nil {
 		return err
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
 	return nil
+}
+
+// mediaOf is the media type of a body, one that the operation takes.
+func (op *Operation) mediaOf(r *http.Request) (string, error) {
+	header := r.Header.Get(echo.HeaderContentType)
+	if header == jsonType && op.bodies[header] != nil { // as most clients write it
+		return header, nil
+	}
+	media, parameters, err := mime.ParseMediaType(header)
+	if err != nil || op.bodies[media] == nil {
+		return "", fault.New(mediaType, echo.HeaderContentType, "must be one of: %s", strings.Join(slices.Sorted(maps.Keys(op.bodies)), ", "))
+	}
+	if media == "multipart/form-data" && parameters["boundary"] == "" {
+		return "", fault.New(fault.Invalid, echo.HeaderContentType, "names no boundary")
+	}
+	if charset := parameters["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return "", fault.New(mediaType, echo.HeaderContentType, "must be UTF-8")
+	}
+	r.Header.Set(echo.HeaderContentType, mime.FormatMediaType(media, parameters)) // the generated code compares its beginning
+	return media, nil
 }
 
 // checkJSON returns data with the defaults of the schema. Few large bodies are taken apart at once, because their trees are ten times

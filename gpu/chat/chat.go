@@ -52,11 +52,11 @@ const field = "chat_template"
 
 // NewFrame runs a template on trial messages. One that does something else to a message than to put text around it is refused, and so is one
 // that takes long. bos and eos are the texts of the tokens that begin and end a text, empty for none.
-func NewFrame(template, bos, eos string) (*Frame, error) {
-	if len(template) > maxTemplate {
-		return nil, tooLong(template)
+func NewFrame(t Template) (*Frame, error) {
+	if len(t.Text) > maxTemplate {
+		return nil, tooLong(t.Text)
 	}
-	return patiently(func() (*Frame, error) { return frame(Template{template, bos, eos}) })
+	return patiently(func() (*Frame, error) { return frame(t) })
 }
 
 func tooLong(template string) error {

@@ -23,7 +23,7 @@ var templates = []struct{ name, text, want string }{
 
 func TestFrames(t *testing.T) {
 	for _, c := range templates {
-		f, err := NewFrame(c.text, "<s>", "</s>")
+		f, err := NewFrame(Template{c.text, "<s>", "</s>"})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -54,7 +54,7 @@ func TestRefused(t *testing.T) {
 		{"imports", "{% import '/etc/hostname' as x %}{{ messages[0].content }}", fault.Invalid, ""},
 		{"too long", strings.Repeat("x", maxTemplate+1), fault.TooLarge, "limit"},
 	} {
-		if _, err := NewFrame(c.text, "", ""); fault.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.want) {
+		if _, err := NewFrame(Template{Text: c.text}); fault.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %q (%v), want %q with %q", c.name, fault.CodeOf(err), err, c.code, c.want)
 		}
 	}

@@ -59,7 +59,7 @@ func TestPeers(t *testing.T) {
 		if len(c.Messages) > 1 {
 			continue
 		}
-		f, err := NewFrame(c.Template, c.BOS, c.EOS)
+		f, err := NewFrame(Template{c.Template, c.BOS, c.EOS})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -202,8 +202,7 @@ func (f *Folder) load(w model.Weights, b backend.Backend, chatting bool) (family
 			return nil, fault.New(fault.Unsupported, "chat", "the base has no chat template")
 		}
 		var err error
-		t := f.template()
-		if frame, err = chat.NewFrame(t.Text, t.BOS, t.EOS); err != nil {
+		if frame, err = chat.NewFrame(f.template()); err != nil {
 			return nil, err
 		}
 	}

@@ -13,11 +13,8 @@ type stopper struct {
 
 // next takes a piece and returns what can be passed on.
 func (s *stopper) next(piece string) string {
-	if s.stopped || len(s.stops) == 0 {
-		if s.stopped {
-			return ""
-		}
-		return piece
+	if s.stopped {
+		return ""
 	}
 	text := s.held + piece
 	end, from := len(text)+1, 0

@@ -6,6 +6,7 @@ import (
 
 	"github.com/medley-lora/medley/gpu/device"
 	"github.com/medley-lora/medley/gpu/kernel"
+	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 )
 
@@ -139,7 +140,7 @@ func (b *webgpu) packRow(words, row, scales []float32) error {
 	switch b.storage {
 	case kernel.F16:
 		for i := range words {
-			low, high := toF16(row[2*i]), toF16(row[2*i+1])
+			low, high := checkpoint.ToF16(row[2*i]), checkpoint.ToF16(row[2*i+1])
 			if low&0x7fff >= 0x7c00 || high&0x7fff >= 0x7c00 {
 				return fault.New(fault.Unsupported, "", "a weight is beyond what f16 holds (65504); use storage f32")
 			}
@@ -172,21 +173,4 @@ func int8Scales(w []float32, in, width int) []float32 {
 		scales[o] = largest / 127
 	}
 	return scales
-}
-
-// toF16 rounds to the nearest IEEE binary16, ties to even.
-func toF16(f float32) uint16 {
-	bits := math.Float32bits(f)
-	sign := uint16(bits >> 16 & 0x8000)
-	switch magnitude := bits & 0x7fffffff; {
-	case magnitude > 0x7f800000: // not a number
-		return sign | 0x7e00
-	case magnitude >= 0x477ff000: // rounds to 65536 or more
-		return sign | 0x7c00
-	case magnitude < 0x38800000: // below 2^-14: a multiple of 2^-24
-		return sign | uint16(math.RoundToEven(math.Abs(float64(f))*(1<<24)))
-	default:
-		rebiased := magnitude - (127-15)<<23
-		return sign | uint16((rebiased+0xfff+rebiased>>13&1)>>13)
-	}
 }

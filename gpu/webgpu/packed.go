@@ -117,7 +117,7 @@ func (p packedBlocks) scales(win window, to *writer) error {
 			case checkpoint.Q41:
 				row[o] = uint32(scale) | uint32(binary.LittleEndian.Uint16(q[2:]))<<16
 			default:
-				row[o] = uint32(scale) | uint32(toF16(-8*fromF16(scale)))<<16
+				row[o] = uint32(scale) | uint32(checkpoint.ToF16(-8*checkpoint.FromF16(scale)))<<16
 			}
 		}
 		if err := to.words(row); err != nil {
@@ -134,16 +134,4 @@ func (w *writer) words(v []uint32) error {
 		room[i] = math.Float32frombits(word)
 	}
 	return w.err
-}
-
-// fromF16 is exact.
-func fromF16(h uint16) float32 {
-	sign, exponent, fraction := float64(1), int(h>>10&31), float64(h&1023)
-	if h&0x8000 != 0 {
-		sign = -1
-	}
-	if exponent == 0 {
-		return float32(sign * math.Ldexp(fraction, -24))
-	}
-	return float32(sign * math.Ldexp(1024+fraction, exponent-25))
 }

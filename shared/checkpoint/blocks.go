@@ -63,12 +63,12 @@ func Pack(t DType, src []float32) ([]byte, error) {
 		if t == Q41 {
 			scale, offset = (high-low)/15, low
 		}
-		bits := toF16(scale)
+		bits := ToF16(scale)
 		dst = binary.LittleEndian.AppendUint16(dst, bits)
-		if scale = fromF16(bits); t == Q41 {
-			start := toF16(offset)
+		if scale = FromF16(bits); t == Q41 {
+			start := ToF16(offset)
 			dst = binary.LittleEndian.AppendUint16(dst, start)
-			offset = fromF16(start)
+			offset = FromF16(start)
 		}
 		if math.IsInf(float64(scale), 0) || math.IsInf(float64(offset), 0) {
 			return nil, fault.New(fault.Invalid, "", "elements %d to %d, from %v to %v, are beyond what blocks of integers hold", i, i+31, low, high)
@@ -99,7 +99,7 @@ func appendIntegers(dst []byte, t DType, src []float32, scale, offset float32) [
 }
 
 // half reads a number of 16 bits.
-func half(src []byte) float32 { return fromF16(binary.LittleEndian.Uint16(src)) }
+func half(src []byte) float32 { return FromF16(binary.LittleEndian.Uint16(src)) }
 
 func decodeQ40(dst []float32, src []byte) {
 	d := half(src)

@@ -86,7 +86,7 @@ func decode(dst []float32, src []byte, dtype DType) {
 		}
 	case F16:
 		for i := range dst {
-			dst[i] = fromF16(binary.LittleEndian.Uint16(src[2*i:]))
+			dst[i] = FromF16(binary.LittleEndian.Uint16(src[2*i:]))
 		}
 	case BF16:
 		for i := range dst {
@@ -106,7 +106,7 @@ func encode(dst []byte, values []float32, dtype DType, first int) ([]byte, error
 			dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(v))
 			continue
 		case F16:
-			half = toF16(v)
+			half = ToF16(v)
 			infinite = half&0x7fff == 0x7c00
 		case BF16:
 			half = toBF16(v)
@@ -120,8 +120,8 @@ func encode(dst []byte, values []float32, dtype DType, first int) ([]byte, error
 	return dst, nil
 }
 
-// fromF16 widens an IEEE 754 binary16, exactly.
-func fromF16(h uint16) float32 {
+// FromF16 widens an IEEE 754 binary16, exactly.
+func FromF16(h uint16) float32 {
 	sign, exponent, mantissa := uint32(h>>15)<<31, uint32(h>>10)&31, uint32(h)&1023
 	switch exponent {
 	case 0: // zero or denormal: mantissa · 2^-24
@@ -133,8 +133,8 @@ func fromF16(h uint16) float32 {
 	return math.Float32frombits(sign | (exponent+112)<<23 | mantissa<<13)
 }
 
-// toF16 rounds to the nearest IEEE 754 binary16, ties to even; too large becomes infinite.
-func toF16(f float32) uint16 {
+// ToF16 rounds to the nearest IEEE 754 binary16, ties to even; too large becomes infinite.
+func ToF16(f float32) uint16 {
 	bits := math.Float32bits(f)
 	sign, magnitude := uint16(bits>>16)&0x8000, bits&0x7fffffff
 	switch {

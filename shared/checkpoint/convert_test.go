@@ -22,12 +22,12 @@ func TestHalfTypes(t *testing.T) {
 		if h>>15 == 1 {
 			want = -want
 		}
-		got := fromF16(h)
+		got := FromF16(h)
 		if math.Float32bits(got) != math.Float32bits(float32(want)) && !(math.IsNaN(want) && got != got) {
-			t.Fatalf("fromF16(%#04x) = %v; want %v", h, got, want)
+			t.Fatalf("FromF16(%#04x) = %v; want %v", h, got, want)
 		}
-		if back := toF16(got); back != h && got == got {
-			t.Fatalf("toF16(%v) = %#04x; want %#04x", got, back, h)
+		if back := ToF16(got); back != h && got == got {
+			t.Fatalf("ToF16(%v) = %#04x; want %#04x", got, back, h)
 		}
 		wide := math.Float32frombits(uint32(h) << 16)
 		if back := toBF16(wide); back != h && wide == wide {
@@ -35,7 +35,7 @@ func TestHalfTypes(t *testing.T) {
 		}
 	}
 	nan := math.Float32frombits(0x7f800001)
-	if f := fromF16(toF16(nan)); f == f {
+	if f := FromF16(ToF16(nan)); f == f {
 		t.Error("NaN became a number in F16")
 	}
 	if toBF16(nan)&0x7f == 0 {
@@ -51,7 +51,7 @@ func TestHalfRounding(t *testing.T) {
 		from func(uint16) float32
 		last uint16 // the largest finite
 	}{
-		"F16":  {toF16, fromF16, 0x7bff},
+		"F16":  {ToF16, FromF16, 0x7bff},
 		"BF16": {toBF16, widenBF16, 0x7f7f},
 	} {
 		for h := range c.last {
@@ -72,8 +72,23 @@ func TestHalfRounding(t *testing.T) {
 		}
 	}
 	for v, want := range map[float32]uint16{65504: 0x7bff, 65519: 0x7bff, 65520: 0x7c00, 1e38: 0x7c00, -65520: 0xfc00} {
-		if got := toF16(v); got != want {
-			t.Errorf("toF16(%v) = %#04x; want %#04x", v, got, want)
+		if got := ToF16(v); got != want {
+			t.Errorf("ToF16(%v) = %#04x; want %#04x", v, got, want)
+		}
+	}
+}
+
+func TestToF16(t *testing.T) {
+	for _, c := range []struct {
+		f    float32
+		want uint16
+	}{
+		{0, 0}, {float32(math.Copysign(0, -1)), 0x8000}, {1, 0x3c00}, {-2, 0xc000}, {65504, 0x7bff}, {65519, 0x7bff}, {65520, 0x7c00}, {1e30, 0x7c00},
+		{0x1p-14, 0x0400}, {0x1p-24, 1}, {0x1p-25, 0}, {0x1.8p-24, 2}, {0x1.002p0, 0x3c00}, {0x1.006p0, 0x3c02}, {0x1.ffep0, 0x4000},
+		{0x1.ff8p-15, 0x03ff}, {0x1.fffp-15, 0x0400}, {float32(math.Inf(-1)), 0xfc00}, {float32(math.NaN()), 0x7e00},
+	} {
+		if got := ToF16(c.f); got != c.want {
+			t.Errorf("%g becomes %#04x, want %#04x", c.f, got, c.want)
 		}
 	}
 }
