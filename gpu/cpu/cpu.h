@@ -10,6 +10,14 @@
 //   BLOCKS8   [out/32][in/32] blocks of a f32 scale [32] and integers [8][32][4]
 //   BLOCKS4   [out/32][in/32] blocks of a scale and an offset of 16 bits [32][2] and integers of 4 bits [4][32][8]; a number is its
 //             integer times the scale, plus the offset
+//   BLOCKS5   the same, and the fifth bits [32][32] after the integers
+//   SUPER4, SUPER5  [out/32][in/256] super-blocks of what scales and offsets are counted in, of 16 bits [32][2], and eight blocks of scales and
+//             offsets of 8 bits [2][32] and integers as above; offsets are subtracted
+//   SUPER6    [out/32][in/256] super-blocks of what scales are counted in, f32 [32], and eight blocks of scales of 8 bits [2][32], of the first
+//             16 numbers and of the others, integers of 4 bits [4][32][8] and their upper two bits [2][32][16]; a number is its integer
+//             less 32, times the scale
+// The upper bits of a column are not in the order of its numbers: number i of eight e is the (i / 2)-th of group 2e + i % 2, and the (i / 2)-th byte of
+// a word has at bit g that of group g, or in the e / 2-th of two words at bits 2g and 2g + 1 those of group g + 4 (e / 2).
 // In f32, B [out, rank] of a low-rank update is packed as a weight is, and A [rank, in] keeps its rows with the stride of a
 // tensor. What a unit (below) reads instead is said in amx.h.
 #ifndef MEDLEY_CPU_H
@@ -57,8 +65,8 @@ void medley_flush_restore(unsigned long state);
 
 // Jobs.
 
-enum { FLOAT32, BFLOAT16, INT8, BLOCKS8, BLOCKS4 }; // how the numbers of a weight are stored
-enum { BLOCK = 32 };                                // numbers of a column in one of their blocks
+enum { FLOAT32, BFLOAT16, INT8, BLOCKS8, BLOCKS4, BLOCKS5, SUPER4, SUPER5, SUPER6 }; // how the numbers of a weight are stored
+enum { BLOCK = 32, SUPER = 8 };                                                      // numbers of a column in one of their blocks, and blocks in a super-block
 
 typedef struct {
 	const void *a; // [rank, stride of in]
@@ -197,7 +205,8 @@ int medley_logprobs(medley_pool *p, const medley_isa *isa, medley_logprobs_job j
 int medley_pack(medley_pool *p, const float *w, int64_t out, int64_t in, float *panels);
 // medley_pack_bfloat16 makes panels of any number of columns; PANEL is a weight's.
 int medley_pack_bfloat16(medley_pool *p, const float *w, int64_t out, int64_t in, int64_t columns, uint16_t *panels);
-// medley_pack_blocks takes rows of GGUF's blocks of 32: Q8_0 into BLOCKS8, Q4_1 into BLOCKS4, and Q4_0 too if not offsets.
+// medley_pack_blocks takes rows of GGUF's blocks: Q8_0 into BLOCKS8, Q4_1 and Q5_1 into BLOCKS4 and BLOCKS5, Q4_0 and Q5_0 too if not offsets, and
+// Q4_K, Q5_K and Q6_K into the super-blocks.
 int medley_pack_blocks(medley_pool *p, int64_t storage, int offsets, const uint8_t *w, int64_t out, int64_t in, char *panels);
 int medley_pack_int8(medley_pool *p, const float *w, int64_t out, int64_t in, int8_t *panels, float *scales);
 // medley_copy copies row from[i] of src to row to[i] of dst, i itself where a list is NULL: cols floats, and zeros up to wide.
@@ -210,7 +219,23 @@ static inline int64_t medley_narrow_rows(int64_t storage, int64_t in) {
 	int64_t tile = storage == INT8 ? 64 : 32;
 	return medley_ceil(in, tile) * tile;
 }
-static inline int64_t medley_block_bytes(int64_t storage) { return PANEL * (4 + (storage == BLOCKS8 ? BLOCK : BLOCK / 2)); }
+// medley_block_bytes is the size of a block of a panel.
+static inline int64_t medley_block_bytes(int64_t storage) {
+	switch (storage) {
+	case BLOCKS8: return PANEL * (4 + BLOCK);
+	case BLOCKS4: return PANEL * (4 + BLOCK / 2);
+	case BLOCKS5: return PANEL * (4 + BLOCK * 5 / 8);
+	case SUPER4: return PANEL * (2 + BLOCK / 2);
+	case SUPER5: return PANEL * (2 + BLOCK * 5 / 8);
+	default: return PANEL * (2 + BLOCK * 6 / 8);
+	}
+}
+// medley_super_bytes is the size of what stands before the blocks of a super-block.
+static inline int64_t medley_super_bytes(int64_t storage) { return storage >= SUPER4 ? 4 * PANEL : 0; }
+// medley_blocks_bytes is the size of so many blocks of a panel, whole super-blocks where there are such.
+static inline int64_t medley_blocks_bytes(int64_t storage, int64_t blocks) {
+	return blocks * medley_block_bytes(storage) + blocks / SUPER * medley_super_bytes(storage);
+}
 // medley_factor is how many numbers a term's A and B hold, and the bytes of one.
 typedef struct {
 	int64_t a, b, size;

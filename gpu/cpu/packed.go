@@ -12,9 +12,19 @@ import (
 	"github.com/medley-lora/medley/shared/checkpoint"
 )
 
-// Packs implements backend.Packer: products unpack blocks of 32 as they go.
+// blockForms are the types of GGUF that products unpack as they go, by how panels hold them.
+var blockForms = map[checkpoint.DType]struct {
+	storage C.int64_t
+	offsets C.int // there is one beside every scale
+}{
+	checkpoint.Q80: {C.BLOCKS8, 0}, checkpoint.Q40: {C.BLOCKS4, 0}, checkpoint.Q41: {C.BLOCKS4, 1},
+	checkpoint.Q4K: {C.SUPER4, 0}, checkpoint.Q5K: {C.SUPER5, 0}, checkpoint.Q6K: {C.SUPER6, 0},
+}
+
+// Packs implements backend.Packer.
 func (*native) Packs(t checkpoint.DType) bool {
-	return t == checkpoint.Q40 || t == checkpoint.Q41 || t == checkpoint.Q80
+	_, ok := blockForms[t]
+	return ok
 }
 
 // PackedMatrix implements backend.Packer.
@@ -23,15 +33,11 @@ func (b *native) PackedMatrix(w backend.Packed) (backend.Resident, error) {
 		return nil, err
 	}
 	return b.make(backend.MatrixKind, w.Rows, w.Cols, func(r *resident) bool {
-		offsets := C.int(0)
-		if r.storage = C.BLOCKS4; w.Type == checkpoint.Q80 {
-			r.storage = C.BLOCKS8
-		} else if w.Type == checkpoint.Q41 {
-			offsets = 1
-		}
-		bytes := int64(stride(w.Rows)) / C.PANEL * int64(w.Cols) / C.BLOCK * int64(C.medley_block_bytes(r.storage))
+		form := blockForms[w.Type]
+		r.storage = form.storage
+		bytes := int64(stride(w.Rows)) / C.PANEL * int64(C.medley_blocks_bytes(r.storage, C.int64_t(w.Cols)/C.BLOCK))
 		return r.allocate(&r.panels, bytes) &&
-			C.medley_pack_blocks(b.pool, r.storage, offsets, (*C.uint8_t)(unsafe.SliceData(w.Data)), C.int64_t(w.Rows), C.int64_t(w.Cols), (*C.char)(r.panels)) == 0
+			C.medley_pack_blocks(b.pool, r.storage, form.offsets, (*C.uint8_t)(unsafe.SliceData(w.Data)), C.int64_t(w.Rows), C.int64_t(w.Cols), (*C.char)(r.panels)) == 0
 	})
 }
 
@@ -57,10 +63,10 @@ func (p *pass) unpack(y *tensor, t *resident, ids []int32) {
 
 // unitOf is the unit that multiplies a matrix, if one does.
 func (b *native) unitOf(m *resident) *C.medley_unit {
-	switch m.storage {
-	case b.storage:
+	switch {
+	case m.storage == b.storage:
 		return b.unit
-	case C.BLOCKS8, C.BLOCKS4:
+	case m.storage >= C.BLOCKS8:
 		return b.blocks
 	}
 	return nil

@@ -5,29 +5,31 @@ package cpu
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/backend/backendtest"
 	"github.com/medley-lora/medley/shared/checkpoint"
 )
 
 func packedMatrix(tb testing.TB, b *native, kind checkpoint.DType, out, in int) backend.Resident {
 	tb.Helper()
-	data, err := checkpoint.Pack(kind, normal(1, out*in))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return must(tb)(b.PackedMatrix(backend.Packed{Type: kind, Data: data, Rows: out, Cols: in}))
+	return must(tb)(b.PackedMatrix(backendtest.Blocks(tb, kind, 1, out, in)))
 }
+
+// blockKinds are all types that stay packed.
+func blockKinds() []checkpoint.DType { return slices.Sorted(maps.Keys(blockForms)) }
 
 // A row's result is the same, bit for bit, alone and among others, whatever these hold and however many threads there are.
 func TestPackedRowsApart(t *testing.T) {
-	const rows, in, out = 23, 2048 + 32, 200
+	const rows, in, out = 23, 1024 + 256, 200
 	data := normal(3, rows*in)
 	data[4*in+5], data[9*in] = float32(math.NaN()), float32(math.Inf(-1))
 	for _, isa := range available(t) {
-		for _, kind := range []checkpoint.DType{checkpoint.Q41, checkpoint.Q80} {
+		for _, kind := range blockKinds() {
 			t.Run(isa+"/"+string(kind), func(t *testing.T) {
 				run := func(threads, first, count int) []float32 {
 					b := open(t, Options{Force: isa, Threads: threads})
@@ -61,7 +63,10 @@ func BenchmarkPacked(b *testing.B) {
 	for _, n := range []struct {
 		kind    checkpoint.DType
 		out, in int
-	}{{checkpoint.Q41, 1536, 576}, {checkpoint.Q41, 576, 1536}, {checkpoint.Q80, 49152, 576}} {
+	}{
+		{checkpoint.Q41, 1536, 576}, {checkpoint.Q41, 576, 1536}, {checkpoint.Q80, 49152, 576},
+		{checkpoint.Q41, 1536, 512}, {checkpoint.Q4K, 1536, 512}, {checkpoint.Q5K, 1536, 512}, {checkpoint.Q6K, 1536, 512}, {checkpoint.Q80, 1536, 512},
+	} {
 		for _, rows := range []int{1, 8, 512} {
 			for _, isa := range available(b) {
 				if isa == "generic" || (rows == 512 && n.out > 10000) {

@@ -6,21 +6,63 @@ INLINE V half_floats(I h) {
 	return (V)((I)choose((h & 0x7c00) == 0, small, normal) | (h & 0x8000) << 16);
 }
 
-// widen_block turns one block of rows into f32 [BLOCK][32].
-INLINE void widen_block(const int64_t storage, const char *b, float *out) {
+// bytes takes VL numbers of 8 bits apart.
+INLINE V bytes(const char *p, int is_signed) {
+	float wide[VL];
+	for (int i = 0; i < VL; i++) wide[i] = is_signed ? (float)(signed char)p[i] : (float)(unsigned char)p[i];
+	return load(wide);
+}
+
+// upper returns the bits above the fourth of number i of eight e.
+INLINE I upper(const int64_t storage, const float *high, int e, int i) {
+	int byte = i / 2 * 8, group = 2 * e + i % 2;
+	switch (storage) {
+	case BLOCKS5:
+	case SUPER5: return (((I)load(high) >> (byte + group)) & 1) << 4;
+	case SUPER6: return (((I)load(high + e / 2 * PANEL) >> (byte + group % 4 * 2)) & 3) << 4;
+	}
+	return (I){0};
+}
+
+// widen_block turns one block of rows into f32 [BLOCK][32]. super is that of its super-block.
+INLINE void widen_block(const int64_t storage, const char *super, const char *b, float *out) {
 	for (int c = 0; c < PANEL; c += VL) {
-		I pair = (I)load((const float *)b + c);
-		V scale = storage == BLOCKS8 ? (V)pair : half_floats(pair), offset = half_floats(pair >> 16);
-		const float *integers = (const float *)b + PANEL + c;
-		for (int k = 0; k < BLOCK; integers += PANEL) {
-			I several = (I)load(integers);
+		I pair = (I)load((const float *)(storage >= SUPER4 ? super : b) + c);
+		V scale = half_floats(pair), offset = half_floats(pair >> 16), second = scale;
+		const char *integers = b + (storage >= SUPER4 ? 2 : 4) * PANEL + 4 * c;
+		if (storage == BLOCKS8) scale = (V)pair;
+		if (storage == SUPER6) second = (V)pair * bytes(b + PANEL + c, 1), scale = (V)pair * bytes(b + c, 1);
+		else if (storage >= SUPER4) scale *= bytes(b + c, 0), offset *= -bytes(b + PANEL + c, 0);
+		const float *words = (const float *)integers;
+		for (int k = 0; k < BLOCK; words += PANEL) {
+			I several = (I)load(words);
 			if (storage == BLOCKS8) {
 				UNROLL for (int i = 0; i < 4; i++, k++) store(out + k * PANEL + c, __builtin_convertvector((several << (24 - 8 * i)) >> 24, V) * scale);
-			} else {
-				UNROLL for (int i = 0; i < 8; i++, k++) store(out + k * PANEL + c, __builtin_convertvector((several >> 4 * i) & 15, V) * scale + offset);
+				continue;
+			}
+			int e = k / 8;
+			UNROLL for (int i = 0; i < 8; i++, k++) {
+				I q = ((several >> 4 * i) & 15) | upper(storage, (const float *)integers + BLOCK / 8 * PANEL, e, i);
+				if (storage == SUPER6) store(out + k * PANEL + c, __builtin_convertvector(q - 32, V) * (e < 2 ? scale : second));
+				else store(out + k * PANEL + c, __builtin_convertvector(q, V) * scale + offset);
 			}
 		}
 	}
+}
+
+#define WIDEN_BLOCKS(form) \
+	case form: \
+		for (int64_t i = 0; i < n; i += BLOCK, b += bytes) { \
+			if (i % (SUPER * BLOCK) == 0) super = b, b += medley_super_bytes(form); \
+			widen_block(form, super, b, out + i * PANEL); \
+		} \
+		break;
+
+// widen_blocks turns blocks into f32; of super-blocks whole ones.
+static void widen_blocks(int64_t storage, const char *b, int64_t n, float *out) {
+	int64_t bytes = medley_block_bytes(storage);
+	const char *super = b;
+	switch (storage) { WIDEN_BLOCKS(BLOCKS8) WIDEN_BLOCKS(BLOCKS4) WIDEN_BLOCKS(BLOCKS5) WIDEN_BLOCKS(SUPER4) WIDEN_BLOCKS(SUPER5) WIDEN_BLOCKS(SUPER6) }
 }
 
 // widen turns rows [k, k+n) of a panel into f32 [n][32], whole groups of rows at a time. k is a multiple of WIDENED.
@@ -37,12 +79,8 @@ static const float *widen(const medley_product *p, int64_t panel, int64_t k, int
 		return out;
 	}
 	if (p->storage != INT8) {
-		int64_t bytes = medley_block_bytes(p->storage);
-		const char *b = (const char *)p->w + (panel * (p->in / BLOCK) + k / BLOCK) * bytes;
-		for (int64_t i = 0; i < n; i += BLOCK, b += bytes) {
-			if (p->storage == BLOCKS8) widen_block(BLOCKS8, b, out + i * PANEL);
-			else widen_block(BLOCKS4, b, out + i * PANEL);
-		}
+		const char *blocks = (const char *)p->w + panel * medley_blocks_bytes(p->storage, p->in / BLOCK);
+		widen_blocks(p->storage, blocks + medley_blocks_bytes(p->storage, k / BLOCK), n, out);
 		return out;
 	}
 	const char *fours = (const char *)p->w + (panel * medley_narrow_rows(INT8, p->in) + k) * PANEL;

@@ -10,9 +10,9 @@ import (
 	"github.com/medley-lora/medley/shared/checkpoint"
 )
 
-// blocked makes a matrix of random blocks: integers of every value, scales of about 1/64 of either sign, and among them a few that only
+// Blocks makes a matrix of random blocks: integers of every value, scales of about 1/64 of either sign, and among them a few that only
 // a denormal number of 16 bits holds, zeros too.
-func blocked(t testing.TB, kind checkpoint.DType, seed uint64, rows, cols int) backend.Packed {
+func Blocks(t testing.TB, kind checkpoint.DType, seed uint64, rows, cols int) backend.Packed {
 	t.Helper()
 	bytes, ok := checkpoint.PackedBytes(kind, cols)
 	if !ok {
@@ -55,7 +55,7 @@ func (s *suite) packed(t *testing.T) {
 	for _, kind := range []checkpoint.DType{checkpoint.Q40, checkpoint.Q41, checkpoint.Q80, checkpoint.Q4K, checkpoint.Q5K, checkpoint.Q6K} {
 		for i, n := range []struct{ rows, in, out int }{{1, 256, 1}, {1, 512, 65}, {7, 768, 33}, {97, 1280, 160}, {200, 256, 32}} {
 			t.Run(fmt.Sprintf("%s/%d", kind, i), func(t *testing.T) {
-				w := blocked(t, kind, uint64(130+i), n.out, n.in)
+				w := Blocks(t, kind, uint64(130+i), n.out, n.in)
 				s.compare(t, s.tolerance.Update, func(m maker, p backend.Pass) []backend.Tensor {
 					var matrix, table backend.Resident
 					if own, ok := m.b.(backend.Packer); ok {
@@ -79,7 +79,7 @@ func (s *suite) packed(t *testing.T) {
 			})
 		}
 	}
-	good := blocked(t, checkpoint.Q80, 1, 4, 64)
+	good := Blocks(t, checkpoint.Q80, 1, 4, 64)
 	for name, change := range map[string]func(*backend.Packed){
 		"no type": func(p *backend.Packed) { p.Type = checkpoint.F32 }, "half a block": func(p *backend.Packed) { p.Cols = 48 },
 		"data too short": func(p *backend.Packed) { p.Data = p.Data[:len(p.Data)-1] }, "a row too many": func(p *backend.Packed) { p.Rows = 5 },
