@@ -17,7 +17,7 @@ var blockForms = map[checkpoint.DType]struct {
 	storage C.int64_t
 	offsets C.int // there is one beside every scale
 }{
-	checkpoint.Q80: {C.BLOCKS8, 0}, checkpoint.Q40: {C.BLOCKS4, 0}, checkpoint.Q41: {C.BLOCKS4, 1},
+	checkpoint.Q80: {C.BLOCKS8, 0}, checkpoint.Q40: {C.BLOCKS4, 0}, checkpoint.Q41: {C.BLOCKS4, 1}, checkpoint.Q50: {C.BLOCKS5, 0}, checkpoint.Q51: {C.BLOCKS5, 1},
 	checkpoint.Q4K: {C.SUPER4, 0}, checkpoint.Q5K: {C.SUPER5, 0}, checkpoint.Q6K: {C.SUPER6, 0},
 }
 

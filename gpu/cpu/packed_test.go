@@ -65,7 +65,7 @@ func BenchmarkPacked(b *testing.B) {
 		out, in int
 	}{
 		{checkpoint.Q41, 1536, 576}, {checkpoint.Q41, 576, 1536}, {checkpoint.Q80, 49152, 576},
-		{checkpoint.Q41, 1536, 512}, {checkpoint.Q4K, 1536, 512}, {checkpoint.Q5K, 1536, 512}, {checkpoint.Q6K, 1536, 512}, {checkpoint.Q80, 1536, 512},
+		{checkpoint.Q41, 1536, 512}, {checkpoint.Q4K, 1536, 512}, {checkpoint.Q5K, 1536, 512}, {checkpoint.Q6K, 1536, 512}, {checkpoint.Q51, 1536, 512}, {checkpoint.Q80, 1536, 512},
 	} {
 		for _, rows := range []int{1, 8, 512} {
 			for _, isa := range available(b) {

@@ -33,18 +33,17 @@ INLINE void widen_block(const int64_t storage, const char *super, const char *b,
 		if (storage == BLOCKS8) scale = (V)pair;
 		if (storage == SUPER6) second = (V)pair * bytes(b + PANEL + c, 1), scale = (V)pair * bytes(b + c, 1);
 		else if (storage >= SUPER4) scale *= bytes(b + c, 0), offset *= -bytes(b + PANEL + c, 0);
-		const float *words = (const float *)integers;
-		for (int k = 0; k < BLOCK; words += PANEL) {
-			I several = (I)load(words);
-			if (storage == BLOCKS8) {
-				UNROLL for (int i = 0; i < 4; i++, k++) store(out + k * PANEL + c, __builtin_convertvector((several << (24 - 8 * i)) >> 24, V) * scale);
-				continue;
-			}
-			int e = k / 8;
-			UNROLL for (int i = 0; i < 8; i++, k++) {
-				I q = ((several >> 4 * i) & 15) | upper(storage, (const float *)integers + BLOCK / 8 * PANEL, e, i);
-				if (storage == SUPER6) store(out + k * PANEL + c, __builtin_convertvector(q - 32, V) * (e < 2 ? scale : second));
-				else store(out + k * PANEL + c, __builtin_convertvector(q, V) * scale + offset);
+		const float *words = (const float *)integers, *high = words + BLOCK / 8 * PANEL;
+		for (int k = 0; storage == BLOCKS8 && k < BLOCK; words += PANEL) {
+			I four = (I)load(words);
+			UNROLL for (int i = 0; i < 4; i++, k++) store(out + k * PANEL + c, __builtin_convertvector((four << (24 - 8 * i)) >> 24, V) * scale);
+		}
+		UNROLL for (int e = 0; storage != BLOCKS8 && e < BLOCK / 8; e++) {
+			I eight = (I)load(words + e * PANEL);
+			UNROLL for (int i = 0; i < 8; i++) {
+				I q = ((eight >> 4 * i) & 15) | upper(storage, high, e, i);
+				V number = storage == SUPER6 ? __builtin_convertvector(q - 32, V) * (e < 2 ? scale : second) : __builtin_convertvector(q, V) * scale + offset;
+				store(out + (8 * e + i) * PANEL + c, number);
 			}
 		}
 	}

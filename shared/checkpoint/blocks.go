@@ -2,7 +2,10 @@ package checkpoint
 
 import (
 	"encoding/binary"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -11,6 +14,8 @@ import (
 const (
 	Q40 DType = "Q4_0" // 32 of 4 bits: d·(q − 8)
 	Q41 DType = "Q4_1" // 32 of 4 bits: d·q + m
+	Q50 DType = "Q5_0" // 32 of 5 bits: d·(q − 16)
+	Q51 DType = "Q5_1" // 32 of 5 bits: d·q + m
 	Q80 DType = "Q8_0" // 32 of 8 bits: d·q
 	Q4K DType = "Q4_K" // 256 of 4 bits, by 32: d·s·q − dmin·m
 	Q5K DType = "Q5_K" // 256 of 5 bits, likewise
@@ -20,12 +25,37 @@ const (
 // block is how a type stores some elements of a row.
 type block struct {
 	elements, bytes int
-	decode          func(dst []float32, src []byte)
+	scales          int  // in a block, each of as many elements
+	zero            int8 // the integer that stands for 0, but for an offset
+	take            func(p *Parts, src []byte)
 }
 
 var blocks = map[DType]block{
-	Q40: {32, 18, decodeQ40}, Q41: {32, 20, decodeQ41}, Q80: {32, 34, decodeQ80},
-	Q4K: {256, 144, decodeQ4K}, Q5K: {256, 176, decodeQ5K}, Q6K: {256, 210, decodeQ6K},
+	Q40: {32, 18, 1, 8, takeQ40}, Q41: {32, 20, 1, 0, takeQ41}, Q50: {32, 22, 1, 16, takeQ50}, Q51: {32, 24, 1, 0, takeQ51}, Q80: {32, 34, 1, 0, takeQ80},
+	Q4K: {256, 144, 8, 0, takeQ4K}, Q5K: {256, 176, 8, 0, takeQ5K}, Q6K: {256, 210, 16, 32, takeQ6K},
+}
+
+// Parts are what a block of GGUF holds. If its n elements have m scales, element i is
+//
+//	Scale · Scales[i/(n/m)] · (Integers[i] − Zero) + Offset · Offsets[i/(n/m)]
+type Parts struct {
+	Scale, Offset   uint16 // of 16 bits
+	Scales, Offsets [16]int8
+	Zero            int8
+	Integers        [256]int8
+}
+
+// PackedTypes are the types in blocks.
+func PackedTypes() []DType { return slices.Sorted(maps.Keys(blocks)) }
+
+// packedNames lists them for people.
+func packedNames() string {
+	var names []string
+	for _, t := range PackedTypes() {
+		names = append(names, string(t))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // PackedBytes is the size of so many elements of a type in blocks, or false if it is no such type or they are no whole number of blocks.
@@ -37,11 +67,33 @@ func PackedBytes(t DType, elements int) (int, bool) {
 	return elements / b.elements * b.bytes, true
 }
 
+// Split takes the block at the start of src apart and returns what follows it. Scales and offsets that a type lacks are zero.
+func Split(t DType, p *Parts, src []byte) []byte {
+	b := blocks[t]
+	return b.split(p, src)
+}
+
+func (b *block) split(p *Parts, src []byte) []byte {
+	p.Scale, p.Offset, p.Scales, p.Offsets, p.Zero = 0, 0, [16]int8{}, [16]int8{}, b.zero
+	b.take(p, src)
+	return src[b.bytes:]
+}
+
 // Unpack turns whole blocks into the numbers that they stand for.
 func Unpack(t DType, dst []float32, src []byte) {
 	b := blocks[t]
-	for i := 0; i*b.elements < len(dst); i++ {
-		b.decode(dst[i*b.elements:(i+1)*b.elements], src[i*b.bytes:])
+	each := b.elements / b.scales
+	var p Parts
+	for len(dst) > 0 {
+		src = b.split(&p, src)
+		scale, offset := FromF16(p.Scale), FromF16(p.Offset)
+		for s := range b.scales {
+			d, m := scale*float32(p.Scales[s]), offset*float32(p.Offsets[s])
+			for i, q := range p.Integers[s*each : (s+1)*each] {
+				dst[s*each+i] = d*float32(q-p.Zero) + m
+			}
+		}
+		dst = dst[b.elements:]
 	}
 }
 
@@ -99,66 +151,95 @@ func appendIntegers(dst []byte, t DType, src []float32, scale, offset float32) [
 }
 
 // half reads a number of 16 bits.
-func half(src []byte) float32 { return FromF16(binary.LittleEndian.Uint16(src)) }
+func half(src []byte) uint16 { return binary.LittleEndian.Uint16(src) }
 
-func decodeQ40(dst []float32, src []byte) {
-	d := half(src)
-	for i, q := range src[2:18] {
-		dst[i], dst[i+16] = d*float32(int(q&15)-8), d*float32(int(q>>4)-8)
+// nibbles takes the lower halves of 16 bytes, and then the upper ones.
+func (p *Parts) nibbles(src []byte) {
+	p.Scales[0] = 1
+	for i, q := range src[:16] {
+		p.Integers[i], p.Integers[i+16] = int8(q&15), int8(q>>4)
 	}
 }
 
-func decodeQ41(dst []float32, src []byte) {
-	d, m := half(src), half(src[2:])
-	for i, q := range src[4:20] {
-		dst[i], dst[i+16] = d*float32(q&15)+m, d*float32(q>>4)+m
+// fifth adds a bit to each of 32 integers.
+func (p *Parts) fifth(src []byte) {
+	for i := range 32 {
+		p.Integers[i] |= int8(src[i/8]>>(i%8)&1) << 4
 	}
 }
 
-func decodeQ80(dst []float32, src []byte) {
-	d := half(src)
+func takeQ40(p *Parts, src []byte) {
+	p.Scale = half(src)
+	p.nibbles(src[2:])
+}
+
+func takeQ41(p *Parts, src []byte) {
+	p.Scale, p.Offset, p.Offsets[0] = half(src), half(src[2:]), 1
+	p.nibbles(src[4:])
+}
+
+func takeQ50(p *Parts, src []byte) {
+	p.Scale = half(src)
+	p.nibbles(src[6:])
+	p.fifth(src[2:])
+}
+
+func takeQ51(p *Parts, src []byte) {
+	p.Scale, p.Offset, p.Offsets[0] = half(src), half(src[2:]), 1
+	p.nibbles(src[8:])
+	p.fifth(src[4:])
+}
+
+func takeQ80(p *Parts, src []byte) {
+	p.Scale, p.Scales[0] = half(src), 1
 	for i, q := range src[2:34] {
-		dst[i] = d * float32(int8(q))
+		p.Integers[i] = int8(q)
 	}
 }
 
-// scaleMin takes the j-th pair of 6-bit numbers out of 12 bytes.
-func scaleMin(packed []byte, j int) (scale, minimum float32) {
-	if j < 4 {
-		return float32(packed[j] & 63), float32(packed[j+4] & 63)
+// takeScales takes the scales of Q4_K and Q5_K, and the minima, which are subtracted: eight pairs of 6 bits in 12 bytes.
+func (p *Parts) takeScales(src []byte) {
+	p.Scale, p.Offset = half(src), half(src[2:])
+	packed := src[4:16]
+	for j := range 4 {
+		p.Scales[j], p.Offsets[j] = int8(packed[j]&63), -int8(packed[j+4]&63)
+		p.Scales[j+4], p.Offsets[j+4] = int8(packed[j+8]&15|packed[j]>>6<<4), -int8(packed[j+8]>>4|packed[j+4]>>6<<4)
 	}
-	return float32(packed[j+4]&15 | packed[j-4]>>6<<4), float32(packed[j+4]>>4 | packed[j]>>6<<4)
 }
 
-func decodeQ4K(dst []float32, src []byte) {
-	d, dmin, scales, quants := half(src), half(src[2:]), src[4:16], src[16:144]
-	for j := range 8 {
-		scale, minimum := scaleMin(scales, j)
-		for i := range 32 {
-			q := quants[j/2*32+i] >> (j % 2 * 4) & 15
-			dst[j*32+i] = d*scale*float32(q) - dmin*minimum
+func takeQ4K(p *Parts, src []byte) {
+	p.takeScales(src)
+	for j := 0; j < 256; j += 64 {
+		low, to := src[16+j/2:][:32], p.Integers[j:j+64]
+		for i, q := range low {
+			to[i], to[i+32] = int8(q&15), int8(q>>4)
 		}
 	}
 }
 
-func decodeQ5K(dst []float32, src []byte) {
-	d, dmin, scales, high, quants := half(src), half(src[2:]), src[4:16], src[16:48], src[48:176]
-	for j := range 8 {
-		scale, minimum := scaleMin(scales, j)
-		for i := range 32 {
-			q := quants[j/2*32+i]>>(j%2*4)&15 | high[i]>>j&1<<4
-			dst[j*32+i] = d*scale*float32(q) - dmin*minimum
+func takeQ5K(p *Parts, src []byte) {
+	p.takeScales(src)
+	for j := 0; j < 256; j += 64 {
+		high, low, to := src[16:48], src[48+j/2:][:32], p.Integers[j:j+64]
+		for i, q := range low {
+			upper := high[i] >> (j / 32)
+			to[i], to[i+32] = int8(q&15|upper&1<<4), int8(q>>4|upper>>1&1<<4)
 		}
 	}
 }
 
-func decodeQ6K(dst []float32, src []byte) {
-	low, high, scales, d := src[:128], src[128:192], src[192:208], half(src[208:])
-	for i := range 256 {
-		part, within := i/128, i%128 // halves of 128, each of four groups of 32
-		group, at := within/32, within%32
-		q := low[part*64+group%2*32+at]>>(group/2*4)&15 | high[part*32+at]>>(2*group)&3<<4
-		dst[i] = d * float32(int8(scales[part*8+group*2+at/16])) * float32(int(q)-32)
+func takeQ6K(p *Parts, src []byte) {
+	low, high, scales := src[:128], src[128:192], src[192:208]
+	p.Scale = half(src[208:])
+	for i, s := range scales {
+		p.Scales[i] = int8(s)
+	}
+	for j := 0; j < 256; j += 32 {
+		group := j / 32 % 4 // of a half of 128
+		low, high, to := low[j/128*64+group%2*32:][:32], high[j/128*32:][:32], p.Integers[j:j+32]
+		for i := range to {
+			to[i] = int8(low[i]>>(group/2*4)&15 | high[i]>>(2*group)&3<<4)
+		}
 	}
 }
 

@@ -190,10 +190,13 @@ func (s *Store) floatEntry(name string) (entry, error) {
 		return e, fault.New(fault.NotFound, tensorField(name), "is not in the file")
 	}
 	switch e.info.DType {
-	case F32, F16, BF16, Q40, Q41, Q80, Q4K, Q5K, Q6K:
+	case F32, F16, BF16:
 		return e, nil
 	}
-	return e, fault.New(fault.Unsupported, tensorField(name), "has type %s; only F32, F16 and BF16 are supported, and Q4_0, Q4_1, Q8_0, Q4_K, Q5_K and Q6_K of GGUF files", e.info.DType)
+	if _, packed := blocks[e.info.DType]; packed {
+		return e, nil
+	}
+	return e, fault.New(fault.Unsupported, tensorField(name), "has type %s; only F32, F16 and BF16 are supported, and %s of GGUF files", e.info.DType, packedNames())
 }
 
 // add makes the entries of another file part of s. It takes over src even when it fails.

@@ -60,7 +60,7 @@ func (s *source) readFloat32(dst []float32, dtype DType, offset int64) error {
 	}
 	b, packed := blocks[dtype]
 	if !packed {
-		b = block{1, int(bitsOf[dtype] / 8), nil}
+		b = block{elements: 1, bytes: int(bitsOf[dtype] / 8)}
 	}
 	buffer := make([]byte, min(chunkBytes/b.bytes, len(dst)/b.elements)*b.bytes)
 	for len(dst) > 0 {

@@ -54,7 +54,7 @@ func newGGUF(src *source) (*GGUF, error) {
 
 // ggufTypes are the types of tensors by the file's number.
 var ggufTypes = map[uint32]DType{
-	0: F32, 1: F16, 2: Q40, 3: Q41, 8: Q80, 12: Q4K, 13: Q5K, 14: Q6K, 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: BF16,
+	0: F32, 1: F16, 2: Q40, 3: Q41, 6: Q50, 7: Q51, 8: Q80, 12: Q4K, 13: Q5K, 14: Q6K, 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: BF16,
 }
 
 // ggufHeader reads the numbers of a header. It keeps the first error, after which it returns zeros.
@@ -124,7 +124,7 @@ func (h *ggufHeader) tensors(count int, src *source, alignment int64) (map[strin
 		}
 		var ok bool
 		if e.info.DType, ok = ggufTypes[kind]; !ok {
-			return nil, fault.New(fault.Unsupported, tensorField(name), "has type number %d, which is not supported", kind)
+			return nil, fault.New(fault.Unsupported, tensorField(name), "has type number %d; only F32, F16 and BF16 are supported, and %s", kind, packedNames())
 		}
 		if e.info.Bytes, ok = ggufBytes(e.info); !ok {
 			return nil, fault.New(fault.Invalid, tensorField(name), "has shape %v, which is too large or no whole number of blocks of %s", e.info.Shape, e.info.DType)

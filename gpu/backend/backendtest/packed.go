@@ -18,7 +18,10 @@ func Blocks(t testing.TB, kind checkpoint.DType, seed uint64, rows, cols int) ba
 	if !ok {
 		t.Fatalf("%d columns of %s", cols, kind)
 	}
-	halves := map[checkpoint.DType][]int{checkpoint.Q40: {0}, checkpoint.Q41: {0, 2}, checkpoint.Q80: {0}, checkpoint.Q4K: {0, 2}, checkpoint.Q5K: {0, 2}, checkpoint.Q6K: {208}}
+	halves := map[checkpoint.DType][]int{
+		checkpoint.Q40: {0}, checkpoint.Q41: {0, 2}, checkpoint.Q50: {0}, checkpoint.Q51: {0, 2}, checkpoint.Q80: {0},
+		checkpoint.Q4K: {0, 2}, checkpoint.Q5K: {0, 2}, checkpoint.Q6K: {208},
+	}
 	r := rand.New(rand.NewPCG(seed, 9))
 	p := backend.Packed{Type: kind, Rows: rows, Cols: cols, Data: make([]byte, rows*bytes)}
 	for i := range p.Data {
@@ -52,8 +55,11 @@ func unpacked(p backend.Packed) []float32 {
 // packed is for backends that keep blocks of small integers: products with them are those with the numbers that they stand for.
 func (s *suite) packed(t *testing.T) {
 	packer := s.backend.(backend.Packer)
-	for _, kind := range []checkpoint.DType{checkpoint.Q40, checkpoint.Q41, checkpoint.Q80, checkpoint.Q4K, checkpoint.Q5K, checkpoint.Q6K} {
-		for i, n := range []struct{ rows, in, out int }{{1, 256, 1}, {1, 512, 65}, {7, 768, 33}, {97, 1280, 160}, {200, 256, 32}} {
+	for _, kind := range checkpoint.PackedTypes() {
+		for i, n := range []struct{ rows, in, out int }{{1, 256, 1}, {1, 512, 65}, {7, 768, 33}, {97, 1280, 160}, {200, 256, 32}, {3, 1312, 40}} {
+			if _, whole := checkpoint.PackedBytes(kind, n.in); !whole {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s/%d", kind, i), func(t *testing.T) {
 				w := Blocks(t, kind, uint64(130+i), n.out, n.in)
 				s.compare(t, s.tolerance.Update, func(m maker, p backend.Pass) []backend.Tensor {
