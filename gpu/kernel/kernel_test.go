@@ -19,7 +19,7 @@ func variants() []Kernel {
 		all = append(all, Attend{sums, true}, Attend{sums, false})
 	}
 	for _, tile := range Tiles {
-		for _, storage := range []Storage{F32, F16, Int8, Blocks8, Blocks4} {
+		for _, storage := range []Storage{F32, F16, Int8, Blocks8, Blocks4, Blocks5, Super4, Super5, Super6} {
 			all = append(all, Product{Tile: tile, Storage: storage}, Product{Tile: tile, Storage: storage, Residual: true}, Product{Tile: tile, Storage: storage, LogSoftmax: true})
 		}
 	}

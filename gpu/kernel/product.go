@@ -25,10 +25,19 @@ const (
 	// Blocks of BlockRows inputs of an output have scales of their own, of 16 bits.
 	Blocks8 Storage = "blocks8" // integers of 8 bits, four in 32 bits, and a scale
 	Blocks4 Storage = "blocks4" // integers from 0 to 15, eight in 32 bits, and a scale and an offset
+	Blocks5 Storage = "blocks5" // the same from 0 to 31, their fifth bits beside the others
+
+	// Super-blocks of SuperRows inputs have one of 16 bits, and their blocks integers that they are multiples of.
+	Super4 Storage = "super4" // as Blocks4
+	Super5 Storage = "super5" // as Blocks5
+	Super6 Storage = "super6" // integers from -32 to 31, a scale for every half of a block and no offset
 )
 
-// BlockRows is how many numbers a block has.
-const BlockRows = 32
+// BlockRows and SuperRows are how many numbers a block and a super-block have.
+const (
+	BlockRows = 32
+	SuperRows = 256
+)
 
 // Bits is the size of one number of a weight.
 func (s Storage) Bits() int {
@@ -37,11 +46,42 @@ func (s Storage) Bits() int {
 		return 16
 	case Int8, Blocks8:
 		return 8
-	case Blocks4:
+	case Super6:
+		return 6
+	case Blocks5, Super5:
+		return 5
+	case Blocks4, Super4:
 		return 4
 	}
 	return 32
 }
+
+// ScaleRows is how many numbers of an output share what is beside them: 0 for all.
+func (s Storage) ScaleRows() int {
+	switch s {
+	case Blocks8, Blocks4, Blocks5:
+		return BlockRows
+	case Super4, Super5, Super6:
+		return SuperRows
+	}
+	return 0
+}
+
+// ScaleBits is the size of what is beside the numbers of an output: once, or for every ScaleRows of them.
+func (s Storage) ScaleBits() int {
+	switch s {
+	case Int8, Blocks4, Blocks5:
+		return 32
+	case Blocks8:
+		return 16
+	case Super4, Super5, Super6:
+		return 32 * superWords
+	}
+	return 0
+}
+
+// superWords are those beside a super-block of an output: a scale and an offset of 16 bits, and 16 multiples of 8 bits.
+const superWords = 5
 
 // Tile is the shape of a product: an invocation computes Rows x Vectors vec4s, a workgroup LanesX x LanesY times that.
 type Tile struct {
@@ -101,17 +141,6 @@ func (t Tile) Fits(i device.Info) bool {
 	return t.Lanes() <= i.WorkgroupInvocations && t.WorkgroupBytes() <= i.WorkgroupBytes
 }
 
-// ScaleBits is the size of what is beside the numbers of an output: once, or for every block.
-func (s Storage) ScaleBits() int {
-	switch s {
-	case Int8, Blocks4:
-		return 32
-	case Blocks8:
-		return 16
-	}
-	return 0
-}
-
 // Product is wgsl/product.wgsl. Its bindings are x, the weight, and then, of scales (Int8 and blocks), residual (Residual), tables, sums and chosen
 // (LogSoftmax) or y, those that there are.
 type Product struct {
@@ -139,7 +168,8 @@ func (k Product) constants() constants {
 	c := constants{
 		"form": k.Form, "rows": k.Rows, "vectors": k.Vectors, "lanes_x": k.LanesX, "lanes_y": k.LanesY, "lanes": k.Lanes(), "depth": k.Depth(),
 		"tile_rows": k.TileRows(), "tile_vectors": k.TileVectors(), "tile_columns": k.TileColumns(), "loads_x": k.LoadsX(), "loads_w": k.LoadsW(),
-		"storage": k.Storage, "residual": k.Residual, "log_softmax": k.LogSoftmax,
+		"storage": k.Storage, "bits": k.Storage.Bits(), "blocks": k.Storage.ScaleRows() > 0, "scale_rows": k.Storage.ScaleRows(),
+		"block_words": BlockRows / 8 * k.Storage.Bits(), "super_words": superWords, "residual": k.Residual, "log_softmax": k.LogSoftmax,
 	}
 	names := k.bindings()
 	for i, name := range names {

@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/backend/backendtest"
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/gpu/engine/enginetest"
 	"github.com/medley-lora/medley/gpu/kernel"
+	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/zoo/zootest"
 )
 
@@ -26,6 +28,26 @@ func BenchmarkProduct(b *testing.B) {
 				b.ReportMetric(2*rows*width*width*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
 		}
+	}
+}
+
+// BenchmarkPacked is 64 x 1024 x 1024 with every type that stays packed.
+func BenchmarkPacked(b *testing.B) {
+	const rows, width = 64, 1024
+	g := open(b, openDevice(b), Options{})
+	for _, kind := range checkpoint.PackedTypes() {
+		if !g.Packs(kind) {
+			continue
+		}
+		b.Run(string(kind), func(b *testing.B) {
+			w := must[backend.Resident](b)(g.PackedMatrix(backendtest.Blocks(b, kind, 1, width, width)))
+			for b.Loop() {
+				if _, err := g.timeProducts(b.Context(), w, rows, width, 1); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(2*rows*width*width*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		})
 	}
 }
 

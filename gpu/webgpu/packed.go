@@ -1,7 +1,6 @@
 package webgpu
 
 import (
-	"encoding/binary"
 	"math"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -9,10 +8,14 @@ import (
 	"github.com/medley-lora/medley/shared/checkpoint"
 )
 
-// Packs implements backend.Packer: products unpack blocks of 32 as they go.
-func (*webgpu) Packs(t checkpoint.DType) bool {
-	return t == checkpoint.Q40 || t == checkpoint.Q41 || t == checkpoint.Q80
+// blockForms are the types of GGUF that products unpack as they go, by how windows hold them.
+var blockForms = map[checkpoint.DType]kernel.Storage{
+	checkpoint.Q80: kernel.Blocks8, checkpoint.Q40: kernel.Blocks4, checkpoint.Q41: kernel.Blocks4, checkpoint.Q50: kernel.Blocks5, checkpoint.Q51: kernel.Blocks5,
+	checkpoint.Q4K: kernel.Super4, checkpoint.Q5K: kernel.Super5, checkpoint.Q6K: kernel.Super6,
 }
+
+// Packs implements backend.Packer.
+func (*webgpu) Packs(t checkpoint.DType) bool { return blockForms[t] != "" }
 
 // PackedMatrix implements backend.Packer.
 func (b *webgpu) PackedMatrix(w backend.Packed) (backend.Resident, error) {
@@ -20,12 +23,9 @@ func (b *webgpu) PackedMatrix(w backend.Packed) (backend.Resident, error) {
 		return nil, err
 	}
 	return b.make(backend.MatrixKind, w.Rows, w.Cols, func(r *resident) error {
-		r.storage = kernel.Blocks4
-		if w.Type == checkpoint.Q80 {
-			r.storage = kernel.Blocks8
-		}
-		p := packedBlocks{w, len(w.Data) / w.Rows / (w.Cols / kernel.BlockRows)}
-		return r.eachWindow(w.Cols, w.Cols/kernel.BlockRows, p.integers, p.scales)
+		r.storage = blockForms[w.Type]
+		p := packedBlocks{w, r.storage}
+		return r.eachWindow(w.Cols, w.Cols/r.storage.ScaleRows(), p.integers, p.scales)
 	})
 }
 
@@ -61,35 +61,46 @@ func (p *pass) unpack(t *resident, ids []int32, y *tensor) {
 	}
 }
 
-// packedBlocks lays out blocks of GGUF, size bytes each.
+// packedBlocks lays out blocks of GGUF.
 type packedBlocks struct {
 	backend.Packed
-	size int
+	storage kernel.Storage
 }
 
-// block is the b-th of an output.
-func (p packedBlocks) block(output, b int) []byte {
-	at := (output*(p.Cols/kernel.BlockRows) + b) * p.size
-	return p.Data[at : at+p.size]
+// split takes apart what an output has of the b-th so many inputs that are a block of the file.
+func (p packedBlocks) split(output, b int, to *checkpoint.Parts) {
+	bytes, _ := checkpoint.PackedBytes(p.Type, p.storage.ScaleRows())
+	checkpoint.Split(p.Type, to, p.Data[(output*(p.Cols/p.storage.ScaleRows())+b)*bytes:])
 }
 
-// integers writes a window's: of 8 bits a word for four outputs of one k, of 4 bits for those of two.
+// integers writes a window's, as wgsl/product.wgsl says.
 func (p packedBlocks) integers(win window, to *writer) error {
-	words, per := win.width/4, 1
-	if p.Type != checkpoint.Q80 {
-		per = 2
-	}
-	for b := range p.Cols / kernel.BlockRows {
-		rows := make([]uint32, kernel.BlockRows/per*words)
-		for o := range win.count {
-			q := p.block(win.first+o, b)
-			q = q[len(q)-kernel.BlockRows/per:]
-			for k := range kernel.BlockRows {
-				if per == 1 {
-					rows[k*words+o/4] |= uint32(q[k]) << (o % 4 * 8)
-				} else { // numbers k and k + 16 in a byte
-					nibble := uint32(q[k%16]>>(k/16*4)) & 15
-					rows[k/2*words+o/4] |= nibble << (k%2*16 + o%4*4)
+	words, each, bits := win.width/4, p.storage.ScaleRows(), p.storage.Bits()
+	rows := make([]uint32, each*bits/8*words)
+	var outputs fourBlocks
+	for b := range p.Cols / each {
+		clear(rows)
+		for o := 0; o < win.count; o += 4 {
+			for i := range outputs {
+				if o+i < win.count {
+					p.split(win.first+o+i, b, &outputs[i])
+				} else {
+					outputs[i] = checkpoint.Parts{}
+				}
+			}
+			column := rows[o/4:]
+			for k := range each {
+				if bits == 8 {
+					column[k*words] = outputs.word(k, 0, 8)
+					continue
+				}
+				block, k0 := k/kernel.BlockRows*kernel.BlockRows/8*bits, k%kernel.BlockRows
+				column[(block+k0/2)*words] |= outputs.word(k, 0, 4) << (k0 % 2 * 16)
+				switch bits {
+				case 5:
+					column[(block+16+k0/8)*words] |= outputs.word(k, 4, 1) << (k0 % 8 * 4)
+				case 6:
+					column[(block+16+k0/4)*words] |= outputs.word(k, 4, 2) << (k0 % 4 * 8)
 				}
 			}
 		}
@@ -100,24 +111,42 @@ func (p packedBlocks) integers(win window, to *writer) error {
 	return nil
 }
 
-// scales writes a window's: two outputs in a word, or with an offset one.
-func (p packedBlocks) scales(win window, to *writer) error {
-	per := 2
-	if p.Type != checkpoint.Q80 {
-		per = 1
+// fourBlocks are of four outputs, those beyond the last zeros.
+type fourBlocks [4]checkpoint.Parts
+
+// word puts so many bits of the four integers side by side, from one on.
+func (f *fourBlocks) word(k int, from, bits uint) uint32 {
+	mask, word := uint32(1)<<bits-1, uint32(0)
+	for i := range f {
+		word |= uint32(f[i].Integers[k]) >> from & mask << (uint(i) * bits)
 	}
-	for b := range p.Cols / kernel.BlockRows {
-		row := make([]uint32, win.width/per)
+	return word
+}
+
+// scales writes a window's.
+func (p packedBlocks) scales(win window, to *writer) error {
+	each := p.storage.ScaleRows()
+	var parts checkpoint.Parts
+	row := make([]uint32, win.width*p.storage.ScaleBits()/32)
+	for b := range p.Cols / each {
+		clear(row)
 		for o := range win.count {
-			q := p.block(win.first+o, b)
-			scale := binary.LittleEndian.Uint16(q)
-			switch p.Type {
-			case checkpoint.Q80:
-				row[o/2] |= uint32(scale) << (o % 2 * 16)
-			case checkpoint.Q41:
-				row[o] = uint32(scale) | uint32(binary.LittleEndian.Uint16(q[2:]))<<16
-			default:
-				row[o] = uint32(scale) | uint32(checkpoint.ToF16(-8*checkpoint.FromF16(scale)))<<16
+			p.split(win.first+o, b, &parts)
+			if p.storage == kernel.Blocks8 { // two outputs in a word
+				row[o/2] |= uint32(parts.Scale) << (o % 2 * 16)
+				continue
+			}
+			offset := parts.Offset
+			if each == kernel.BlockRows && parts.Zero != 0 {
+				offset = checkpoint.ToF16(-float32(parts.Zero) * checkpoint.FromF16(parts.Scale))
+			}
+			row[o] = uint32(parts.Scale) | uint32(offset)<<16
+			for i := range 16 * (each / kernel.SuperRows) {
+				multiple := parts.Scales[i]
+				if p.storage != kernel.Super6 { // of scale and offset in turn
+					multiple = [2]int8{parts.Scales[i/2], parts.Offsets[i/2]}[i%2]
+				}
+				row[(1+i/4)*win.width+o] |= uint32(uint8(multiple)) << (i % 4 * 8)
 			}
 		}
 		if err := to.words(row); err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/gpu/backend/backendtest"
 	"github.com/medley-lora/medley/gpu/cpu"
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/gpu/engine/enginetest"
@@ -13,33 +14,18 @@ import (
 	"github.com/medley-lora/medley/shared/task"
 )
 
-// TestPackedBytes: blocks take on the device what they take in a file, but for Q4_0, whose offsets are written out; a table in blocks
-// takes nothing, and its rows come in any number.
+// TestPackedBytes: blocks take on the device what they take in a file, and what makes their layout simple: offsets that Q4_0 and Q5_0 do without,
+// multiples of 8 bits instead of 6. A table in blocks takes nothing, and its rows come in any number.
 func TestPackedBytes(t *testing.T) {
 	b := open(t, openDevice(t), Options{})
-	const rows, cols = 512, 96
-	weights := make([]float32, rows*cols)
-	for i := range weights {
-		weights[i] = float32(i%61) - 30
+	const rows, cols = 512, 768
+	extra := map[checkpoint.DType]int64{ // of a row
+		checkpoint.Q40: 2 * cols / 32, checkpoint.Q50: 2 * cols / 32, checkpoint.Q4K: 4 * cols / 256, checkpoint.Q5K: 4 * cols / 256, checkpoint.Q6K: 2 * cols / 256,
 	}
-	for kind, extra := range map[checkpoint.DType]int64{checkpoint.Q80: 0, checkpoint.Q41: 0, checkpoint.Q40: 2 * rows * cols / 32} {
-		data, err := checkpoint.Pack(checkpoint.Q41, weights)
-		if kind == checkpoint.Q80 {
-			data, err = checkpoint.Pack(kind, weights)
-		}
-		if kind == checkpoint.Q40 { // the blocks of Q4_1 without their offsets
-			short := make([]byte, 0, len(data))
-			for block := range slices.Chunk(data, 20) {
-				short = append(append(short, block[:2]...), block[4:]...)
-			}
-			data = short
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		packed := backend.Packed{Type: kind, Data: data, Rows: rows, Cols: cols}
+	for _, kind := range checkpoint.PackedTypes() {
+		packed := backendtest.Blocks(t, kind, 1, rows, cols)
 		m := must[backend.Resident](t)(b.PackedMatrix(packed))
-		if want := int64(len(data)) + extra; m.Bytes() != want {
+		if want := int64(len(packed.Data)) + rows*extra[kind]; m.Bytes() != want {
 			t.Errorf("%s takes %d bytes, want %d", kind, m.Bytes(), want)
 		}
 		m.Free()
@@ -48,7 +34,7 @@ func TestPackedBytes(t *testing.T) {
 			t.Errorf("a table of %s takes %d bytes", kind, table.Bytes())
 		}
 		numbers := make([]float32, rows*cols)
-		checkpoint.Unpack(kind, numbers, data)
+		checkpoint.Unpack(kind, numbers, packed.Data)
 		ids := []int32{3, 511, 3, 0}
 		p := b.Begin(t.Context())
 		got, err := p.Read(p.Embed(table, ids))

@@ -10,9 +10,18 @@
 //#for i in rows
     let a_${i} = x[x_${i} + k];
 //#end
+//#if blocks
+//#for j in vectors
+    let s_${j} = scales_of(4u * k, column0 + ${j * lanes_x}u);
+//#end
+//#end
 //#for q in 4
 //#for j in vectors
+//#if blocks
+    let w_${q}_${j} = fma(weight(at + ${j * lanes_x}u, 4u * k + ${q}u, column0 + ${j * lanes_x}u), s_${j}.scale, s_${j}.offset);
+//#else
     let w_${q}_${j} = weight(at + ${j * lanes_x}u, 4u * k + ${q}u, column0 + ${j * lanes_x}u);
+//#end
 //#end
 //#for i in rows
 //#for j in vectors

@@ -22,7 +22,12 @@
       let k = k0 * 4u + i / ${tile_vectors}u;
       var v = vec4<f32>();
       if (k < p.in4 * 4u) {
-        v = weight(k * p.w4 + w_column0 + i % ${tile_vectors}u, k, w_column0 + i % ${tile_vectors}u);
+        let column = w_column0 + i % ${tile_vectors}u;
+        v = weight(k * p.w4 + column, k, column);
+//#if blocks
+        let s = scales_of(k, column);
+        v = fma(v, s.scale, s.offset);
+//#end
       }
       w_tile[i] = v;
     }
