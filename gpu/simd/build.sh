@@ -13,7 +13,7 @@ if [ "$version" != 0.17.1 ]; then
 fi
 sources="kernels/simd128.c kernels/math.c ../cpu/ops.c"
 headers="kernels/freestanding/math.h ../cpu/attend.h ../cpu/compose.h ../cpu/cpu.h ../cpu/dots.h ../cpu/linear.h ../cpu/matmul.h ../cpu/pointwise.h
-	../cpu/vector.h ../cpu/widen.h"
+	../cpu/vector.h"
 # shellcheck disable=SC2086 # lists
 $ZIG cc --target=wasm32-freestanding -mcpu=generic+simd128+bulk_memory -O3 -std=gnu11 -Wall -Wextra -Werror -I kernels/freestanding \
 	-nostdlib -Wl,--no-entry -Wl,--strip-all -Wl,-z,stack-size=65536 -Wl,--export=__heap_base $sources -o kernels.wasm
