@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bufio"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"io/fs"
 	"math"
@@ -55,6 +56,20 @@ func newGGUF(src *source) (*GGUF, error) {
 // ggufTypes are the types of tensors by the file's number.
 var ggufTypes = map[uint32]DType{
 	0: F32, 1: F16, 2: Q40, 3: Q41, 6: Q50, 7: Q51, 8: Q80, 12: Q4K, 13: Q5K, 14: Q6K, 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: BF16,
+}
+
+// ggufOthers are names of types that are not read, for people.
+var ggufOthers = map[uint32]string{
+	9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS",
+	29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
+}
+
+// ggufType is the name of a type, or its number.
+func ggufType(kind uint32) string {
+	if name, known := ggufOthers[kind]; known {
+		return name
+	}
+	return fmt.Sprintf("number %d", kind)
 }
 
 // ggufHeader reads the numbers of a header. It keeps the first error, after which it returns zeros.
@@ -124,7 +139,7 @@ func (h *ggufHeader) tensors(count int, src *source, alignment int64) (map[strin
 		}
 		var ok bool
 		if e.info.DType, ok = ggufTypes[kind]; !ok {
-			return nil, fault.New(fault.Unsupported, tensorField(name), "has type number %d; only F32, F16 and BF16 are supported, and %s", kind, packedNames())
+			return nil, fault.New(fault.Unsupported, tensorField(name), "has type %s; only F32, F16 and BF16 are supported, and %s", ggufType(kind), packedNames())
 		}
 		if e.info.Bytes, ok = ggufBytes(e.info); !ok {
 			return nil, fault.New(fault.Invalid, tensorField(name), "has shape %v, which is too large or no whole number of blocks of %s", e.info.Shape, e.info.DType)
