@@ -47,9 +47,19 @@ func script(t *testing.T, in []byte, file string, args ...string) []byte {
 	return out
 }
 
-// TestPeersGGUF holds SmolLM2-135M-Instruct, most of it in Q4_1, to Transformers reading the same file, and its memory to the file's size.
+// TestPeersGGUF holds SmolLM2-135M-Instruct, most of it in Q4_1, and a model of random weights in other kinds of blocks to Transformers reading
+// the same files, and their memory to the files' sizes.
 func TestPeersGGUF(t *testing.T) {
-	path := strings.TrimSpace(string(python(t, nil, "--path")))
+	t.Run("SmolLM2", func(t *testing.T) { likeTransformers(t, strings.TrimSpace(string(python(t, nil, "--path")))) })
+	t.Run("mixed", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "mixed.gguf")
+		script(t, nil, "gguf_mixed.py", path)
+		likeTransformers(t, path)
+	})
+}
+
+func likeTransformers(t *testing.T, path string) {
+	t.Helper()
 	b, err := cpu.New(cpu.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +92,7 @@ func TestPeersGGUF(t *testing.T) {
 		Logits []float64
 		Greedy []int32
 	}
-	if err := json.Unmarshal(python(t, asked), &want); err != nil {
+	if err := json.Unmarshal(python(t, asked, path), &want); err != nil {
 		t.Fatal(err)
 	}
 	p := b.Begin(t.Context())

