@@ -6,12 +6,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/backend/backendtest"
 	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/checkpoint"
+	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/task"
 )
 
@@ -101,10 +103,10 @@ func TestMixedBlocks(t *testing.T) {
 		}
 		return logProbs(scores), e.Model().Bytes()
 	}
-	got, bytes := score(b)
+	got, taken := score(b)
 	want, whole := score(struct{ backend.Backend }{b}) // which packs nothing
-	if share := float64(bytes) / float64(packed); share > 1.06 || share < 1 || whole < 4*bytes {
-		t.Errorf("blocks of %d bytes take %d, as f32 %d", packed, bytes, whole)
+	if share := float64(taken) / float64(packed); share > 1.06 || share < 1 || whole < 4*taken {
+		t.Errorf("blocks of %d bytes take %d, as f32 %d", packed, taken, whole)
 	}
 	if len(got) != len(want) || len(got) < 4 {
 		t.Fatalf("%d numbers, want %d", len(got), len(want))
@@ -113,5 +115,30 @@ func TestMixedBlocks(t *testing.T) {
 		if d := math.Abs(got[i] - w); !(d < tolerance*max(1, math.Abs(w))) {
 			t.Errorf("log-probability %d is %g, in f32 %g", i, got[i], w)
 		}
+	}
+}
+
+// A scale that is no number is found when the file is loaded, and the tensor named.
+func TestMixedBlocksDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mixed.gguf")
+	writeMixed(t, path)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := backendtest.Blocks(t, checkpoint.Q6K, 8, 256, 512).Data
+	at := bytes.Index(whole, down)
+	if at < 0 {
+		t.Fatal("the blocks are not in the file")
+	}
+	binary.LittleEndian.PutUint16(whole[at+2*210-2:], 0x7c00) // of the second block
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := backends["cpu"](t)
+	defer b.Close()
+	_, err = engine.Open(t.Context(), path, b, engine.Options{})
+	if fault.CodeOf(err) != fault.Invalid || !strings.Contains(err.Error(), "mlp.down_proj") || !strings.Contains(err.Error(), "block 1 of Q6_K has a scale of +Inf") {
+		t.Errorf("%v", err)
 	}
 }

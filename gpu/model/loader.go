@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/medley-lora/medley/gpu/backend"
+	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 )
 
@@ -121,10 +122,13 @@ func (l *Loader) packed(name string, rows, cols int, matrix bool) backend.Reside
 		return nil
 	}
 	return l.Keep(name, func() (backend.Resident, error) {
-		if matrix {
-			return packer.PackedMatrix(p)
+		if !matrix {
+			return packer.PackedTable(p)
 		}
-		return packer.PackedTable(p)
+		if err := checkpoint.CheckBlocks(p.Type, p.Data); err != nil {
+			return nil, err
+		}
+		return packer.PackedMatrix(p)
 	})
 }
 

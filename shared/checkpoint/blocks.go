@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -25,14 +26,16 @@ const (
 // block is how a type stores some elements of a row.
 type block struct {
 	elements, bytes int
-	scales          int  // in a block, each of as many elements
-	zero            int8 // the integer that stands for 0, but for an offset
+	scales          int   // in a block, each of as many elements
+	zero            int8  // the integer that stands for 0, but for an offset
+	halves          []int // where a scale of 16 bits is, and then an offset
 	take            func(p *Parts, src []byte)
 }
 
 var blocks = map[DType]block{
-	Q40: {32, 18, 1, 8, takeQ40}, Q41: {32, 20, 1, 0, takeQ41}, Q50: {32, 22, 1, 16, takeQ50}, Q51: {32, 24, 1, 0, takeQ51}, Q80: {32, 34, 1, 0, takeQ80},
-	Q4K: {256, 144, 8, 0, takeQ4K}, Q5K: {256, 176, 8, 0, takeQ5K}, Q6K: {256, 210, 16, 32, takeQ6K},
+	Q40: {32, 18, 1, 8, []int{0}, takeQ40}, Q41: {32, 20, 1, 0, []int{0, 2}, takeQ41}, Q50: {32, 22, 1, 16, []int{0}, takeQ50}, Q51: {32, 24, 1, 0, []int{0, 2}, takeQ51},
+	Q80: {32, 34, 1, 0, []int{0}, takeQ80},
+	Q4K: {256, 144, 8, 0, []int{0, 2}, takeQ4K}, Q5K: {256, 176, 8, 0, []int{0, 2}, takeQ5K}, Q6K: {256, 210, 16, 32, []int{208}, takeQ6K},
 }
 
 // Parts are what a block of GGUF holds. If its n elements have m scales, element i is
@@ -74,9 +77,30 @@ func Split(t DType, p *Parts, src []byte) []byte {
 }
 
 func (b *block) split(p *Parts, src []byte) []byte {
-	p.Scale, p.Offset, p.Scales, p.Offsets, p.Zero = 0, 0, [16]int8{}, [16]int8{}, b.zero
+	p.Scale, p.Offset, p.Scales, p.Offsets, p.Zero = half(src[b.halves[0]:]), 0, [16]int8{}, [16]int8{}, b.zero
+	if len(b.halves) > 1 {
+		p.Offset = half(src[b.halves[1]:])
+	}
 	b.take(p, src)
 	return src[b.bytes:]
+}
+
+// CheckBlocks refuses blocks with scales that are no finite numbers, or so large that what their zero stands for is none of 16 bits: weights that
+// no model has.
+func CheckBlocks(t DType, data []byte) error {
+	b := blocks[t]
+	most := uint16(30) // exponent
+	if b.scales == 1 && b.zero > 0 {
+		most -= uint16(bits.Len8(uint8(b.zero)) - 1)
+	}
+	for i := 0; i < len(data); i += b.bytes {
+		for _, at := range b.halves {
+			if h := half(data[i+at:]); h>>10&31 > most {
+				return fault.New(fault.Invalid, "", "block %d of %s has a scale of %v; weights must be finite numbers of a model's size", i/b.bytes, t, FromF16(h))
+			}
+		}
+	}
+	return nil
 }
 
 // Unpack turns whole blocks into the numbers that they stand for.
@@ -169,29 +193,27 @@ func (p *Parts) fifth(src []byte) {
 }
 
 func takeQ40(p *Parts, src []byte) {
-	p.Scale = half(src)
 	p.nibbles(src[2:])
 }
 
 func takeQ41(p *Parts, src []byte) {
-	p.Scale, p.Offset, p.Offsets[0] = half(src), half(src[2:]), 1
+	p.Offsets[0] = 1
 	p.nibbles(src[4:])
 }
 
 func takeQ50(p *Parts, src []byte) {
-	p.Scale = half(src)
 	p.nibbles(src[6:])
 	p.fifth(src[2:])
 }
 
 func takeQ51(p *Parts, src []byte) {
-	p.Scale, p.Offset, p.Offsets[0] = half(src), half(src[2:]), 1
+	p.Offsets[0] = 1
 	p.nibbles(src[8:])
 	p.fifth(src[4:])
 }
 
 func takeQ80(p *Parts, src []byte) {
-	p.Scale, p.Scales[0] = half(src), 1
+	p.Scales[0] = 1
 	for i, q := range src[2:34] {
 		p.Integers[i] = int8(q)
 	}
@@ -199,7 +221,6 @@ func takeQ80(p *Parts, src []byte) {
 
 // takeScales takes the scales of Q4_K and Q5_K, and the minima, which are subtracted: eight pairs of 6 bits in 12 bytes.
 func (p *Parts) takeScales(src []byte) {
-	p.Scale, p.Offset = half(src), half(src[2:])
 	packed := src[4:16]
 	for j := range 4 {
 		p.Scales[j], p.Offsets[j] = int8(packed[j]&63), -int8(packed[j+4]&63)
@@ -230,7 +251,6 @@ func takeQ5K(p *Parts, src []byte) {
 
 func takeQ6K(p *Parts, src []byte) {
 	low, high, scales := src[:128], src[128:192], src[192:208]
-	p.Scale = half(src[208:])
 	for i, s := range scales {
 		p.Scales[i] = int8(s)
 	}

@@ -236,3 +236,28 @@ func TestPack(t *testing.T) {
 		t.Error("Q6_K was packed")
 	}
 }
+
+func TestCheckBlocks(t *testing.T) {
+	for _, kind := range PackedTypes() {
+		b := blocks[kind]
+		data := make([]byte, 3*b.bytes)
+		set := func(half int, bits uint16) { binary.LittleEndian.PutUint16(data[b.bytes+b.halves[half]:], bits) }
+		for i := range b.halves {
+			most := map[DType]uint16{Q40: 0xefff, Q50: 0xebff}[kind] // their zeros are 8 and 16 times that
+			if most == 0 {
+				most = 0xfbff
+			}
+			set(i, most)
+			if err := CheckBlocks(kind, data); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+			for _, bad := range []uint16{0x7c00, 0xfc00, 0x7e01, most&0xfc00 + 0x400} {
+				set(i, bad)
+				if err := CheckBlocks(kind, data); fault.CodeOf(err) != fault.Invalid || !strings.Contains(err.Error(), "block 1 of "+string(kind)) {
+					t.Errorf("%s, scale %04x: %v", kind, bad, err)
+				}
+			}
+			set(i, 0)
+		}
+	}
+}
