@@ -15,6 +15,17 @@ type Ledger[T interface {
 // Add enters a tensor.
 func (l *Ledger[T]) Add(t T) { l.made = append(l.made, t) }
 
+// Free is Pass.Free for a tensor that is in the list.
+func (l *Ledger[T]) Free(t T) {
+	for i := len(l.made) - 1; i >= 0; i-- {
+		if l.made[i] == t {
+			l.made = slices.Delete(l.made, i, i+1)
+			l.Release(t)
+			return
+		}
+	}
+}
+
 // Scope is Pass.Scope: it releases the tensors that f makes, but for its result. f may return nil, and may end the pass.
 func (l *Ledger[T]) Scope(f func() Tensor) Tensor {
 	first := len(l.made)

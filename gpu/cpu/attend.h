@@ -31,12 +31,12 @@ INLINE void mix_columns(const int rows, const float *p, int64_t p_stride, const 
 }
 
 // mix_together mixes up to QUERY_ROWS rows.
-static void mix_together(int64_t rows, const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t from, int64_t to, float *y, int64_t y_stride, int64_t width) {
+static void mix_together(int64_t rows, const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t from, int64_t to, int add, float *y, int64_t y_stride, int64_t width) {
 	switch (rows) {
-	case 1: mix_columns(1, p, p_stride, v, v_stride, from, to, 0, y, y_stride, width); break;
-	case 2: mix_columns(2, p, p_stride, v, v_stride, from, to, 0, y, y_stride, width); break;
-	case 3: mix_columns(3, p, p_stride, v, v_stride, from, to, 0, y, y_stride, width); break;
-	default: mix_columns(QUERY_ROWS, p, p_stride, v, v_stride, from, to, 0, y, y_stride, width);
+	case 1: mix_columns(1, p, p_stride, v, v_stride, from, to, add, y, y_stride, width); break;
+	case 2: mix_columns(2, p, p_stride, v, v_stride, from, to, add, y, y_stride, width); break;
+	case 3: mix_columns(3, p, p_stride, v, v_stride, from, to, add, y, y_stride, width); break;
+	default: mix_columns(QUERY_ROWS, p, p_stride, v, v_stride, from, to, add, y, y_stride, width);
 	}
 }
 
@@ -65,12 +65,32 @@ INLINE float softmax(float *s, int64_t from, int64_t n, float scale, const float
 	return sum_lanes(total);
 }
 
+_Static_assert(PAGE_ROWS % PANEL == 0, "a panel of keys is in one page");
+
 // head is where one head's numbers lie: in the tensors, or in scratch padded to whole vectors.
 typedef struct {
 	const float *q, *k, *v;
 	float *y;
 	int64_t q_stride, stride, y_stride, width; // stride: of k and v
+	const int32_t *pages;                      // of k and v; NULL for one stretch
 } head;
+
+// page is the rows of k or v from the page on that key number j is in.
+INLINE const float *page(const float *rows, const int32_t *pages, int64_t j, int64_t stride) {
+	return rows + pages[j / PAGE_ROWS] * PAGE_ROWS * stride;
+}
+
+// mix_keys mixes up to QUERY_ROWS rows, page by page if there are pages. from < to.
+static void mix_keys(int64_t rows, const float *p, int64_t p_stride, const head *h, int64_t from, int64_t to, int add, float *y) {
+	if (!h->pages) {
+		mix_together(rows, p, p_stride, h->v, h->stride, from, to, add, y, h->y_stride, h->width);
+		return;
+	}
+	for (int64_t at = from / PAGE_ROWS * PAGE_ROWS; at < to; at += PAGE_ROWS, add = 1) {
+		int64_t first = medley_max(from - at, 0), last = medley_min(to - at, PAGE_ROWS);
+		mix_together(rows, p + at, p_stride, page(h->v, h->pages, at, h->stride), h->stride, first, last, add, y, h->y_stride, h->width);
+	}
+}
 
 // seen is the number of keys that query row i of a span sees.
 INLINE int64_t seen(const medley_attend_job *j, const medley_span *s, int64_t i) {
@@ -109,7 +129,12 @@ static void attend_rows(const medley_attend_job *j, const medley_span *s, const 
 	block b = {m->keys, h->width * PANEL, h->width};
 	pack_tile(h->q, h->q_stride, rows, h->width, m->query);
 	for (int64_t p = unseen(j, s, i) / PANEL; p * PANEL < seen(j, s, i + (rows - 1) * step); p++) {
-		if (p == m->packed) pack_keys(h->k, h->stride, PANEL * m->packed++, s->k1 - s->k0, h->width, m->keys + p * PANEL * h->width);
+		if (p == m->packed) {
+			int64_t first = PANEL * m->packed++, keys = s->k1 - s->k0;
+			float *panel = m->keys + first * h->width;
+			if (h->pages) pack_keys(page(h->k, h->pages, first, h->stride), h->stride, first % PAGE_ROWS, first % PAGE_ROWS + keys - first, h->width, panel);
+			else pack_keys(h->k, h->stride, first, keys, h->width, panel);
+		}
 		tiles[rows](m->query, &b, 1, p, m->scores + p * PANEL, m->stride, 0);
 	}
 	for (int64_t first = 0; first < rows; first += QUERY_ROWS) {
@@ -121,11 +146,11 @@ static void attend_rows(const medley_attend_job *j, const medley_span *s, const 
 			inverse[r] = 1 / softmax(scores + r * m->stride, unseen(j, s, at), seen(j, s, at), j->scale, by);
 		}
 		int together = n == QUERY_ROWS || step == 0;
-		if (together) mix_together(n, scores, m->stride, h->v, h->stride, start, common, y, h->y_stride, h->width);
+		if (together) mix_keys(n, scores, m->stride, h, start, common, 0, y);
 		for (int64_t r = 0; r < n; r++, y += h->y_stride) {
 			// A causal row sees more keys than the rows before it.
 			int64_t from = together ? common : start, to = seen(j, s, i + (first + r) * step);
-			if (from < to) mix_columns(1, scores + r * m->stride, m->stride, h->v, h->stride, from, to, together, y, h->y_stride, h->width);
+			if (from < to) mix_keys(1, scores + r * m->stride, m->stride, h, from, to, together, y);
 			for (int64_t c = 0; c < h->width; c += VL) store(y + c, load(y + c) * inverse[r]);
 		}
 	}
@@ -136,6 +161,22 @@ static void gather(const float *from, int64_t stride, int64_t rows, int64_t widt
 	for (int64_t r = 0; r < rows; r++, to += to_stride) {
 		__builtin_memcpy(to, from + r * stride, (uint64_t)width * sizeof(float));
 		for (int64_t c = width; c < to_stride; c++) to[c] = 0;
+	}
+}
+
+// pages_of is where the keys of a span are, or NULL.
+INLINE const int32_t *pages_of(const medley_attend_job *j, const medley_span *s) { return s->page0 < 0 ? NULL : j->pages + s->page0; }
+
+// gather_keys does that for the keys or values of a span.
+static void gather_keys(const medley_attend_job *j, const medley_span *s, const float *from, float *to) {
+	int64_t padded = medley_ceil(j->width, VL) * VL, keys = s->k1 - s->k0;
+	const int32_t *pages = pages_of(j, s);
+	if (!pages) {
+		gather(from, j->kv_stride, keys, j->width, to, padded);
+		return;
+	}
+	for (int64_t at = 0; at < keys; at += PAGE_ROWS) {
+		gather(page(from, pages, at, j->kv_stride), j->kv_stride, medley_min(PAGE_ROWS, keys - at), j->width, to + at * padded, padded);
 	}
 }
 
@@ -154,12 +195,12 @@ static void attend_head(const medley_attend_job *j, const medley_span *s, int64_
 	for (int64_t r = s->q0; r < s->q1; r += ATTEND_ROWS) {
 		int64_t rows = medley_min(ATTEND_ROWS, s->q1 - r);
 		if (padded == j->width) {
-			head h = {q + r * stride, k, v, y + r * stride, stride, j->kv_stride, stride, padded};
+			head h = {q + r * stride, k, v, y + r * stride, stride, j->kv_stride, stride, padded, pages_of(j, s)};
 			attend_rows(j, s, &h, bias, r - s->q0, rows, 1, m);
 			continue;
 		}
 		gather(q + r * stride, stride, rows, j->width, qs, padded);
-		head h = {qs, k, v, ys, padded, padded, padded, padded};
+		head h = {qs, k, v, ys, padded, padded, padded, padded, NULL};
 		attend_rows(j, s, &h, bias, r - s->q0, rows, 1, m);
 		for (int64_t i = 0; i < rows; i++) gather(ys + i * padded, padded, 1, j->width, y + (r + i) * stride, j->width);
 	}
@@ -178,14 +219,14 @@ static void attend_task(void *arg, int64_t task, float *scratch) {
 	m.query = m.scores + ATTEND_ROWS * m.stride;
 	float *ks = m.query + ATTEND_ROWS * padded + PANEL, *vs = ks + keys * padded;
 	if (padded != j->width) {
-		gather(k, j->kv_stride, keys, j->width, ks, padded);
-		gather(v, j->kv_stride, keys, j->width, vs, padded);
+		gather_keys(j, s, k, ks);
+		gather_keys(j, s, v, vs);
 		k = ks, v = vs;
 	}
 	if (s->q1 - s->q0 == 1 && padded == j->width && !j->bias) {
 		int64_t at = s->q0 * j->stride + shared * j->group * j->width;
 		for (int64_t g = 0; g < j->group; g += ATTEND_ROWS) {
-			head h = {j->q + at + g * padded, k, v, j->y + at + g * padded, padded, j->kv_stride, padded, padded};
+			head h = {j->q + at + g * padded, k, v, j->y + at + g * padded, padded, j->kv_stride, padded, padded, pages_of(j, s)};
 			attend_rows(j, s, &h, NULL, 0, medley_min(ATTEND_ROWS, j->group - g), 0, &m);
 		}
 		return;
