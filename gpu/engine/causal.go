@@ -147,7 +147,7 @@ func (d causalDecoding) prepare(s *sequence, known *modules) {
 
 func (causalDecoding) atOnce(*sequence) int { return 1 }
 
-func (causalDecoding) take(backend.Pass, []feed, *modules) {}
+func (causalDecoding) take(backend.Pass, []feed, *modules, int) {}
 
 func (d causalDecoding) step(p backend.Pass, feeds []feed, up model.Updates) (backend.Tensor, error) {
 	all := make([]llama.Feed, len(feeds))

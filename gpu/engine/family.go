@@ -66,8 +66,8 @@ type decoding interface {
 	prepare(s *sequence, known *modules)
 	// atOnce is how many tokens of a new sequence have to go into one step.
 	atOnce(s *sequence) int
-	// take takes in the sources of those that are fed for the first time, if they are taken in by themselves.
-	take(p backend.Pass, feeds []feed, known *modules)
+	// take takes in the sources of those that are fed for the first time, if they are taken in by themselves. ahead is model.Cache.Fit's.
+	take(p backend.Pass, feeds []feed, known *modules, ahead int)
 	// step returns the next token's logits after the feeds that are the last: [count, vocabulary], or nil for none.
 	step(p backend.Pass, feeds []feed, up model.Updates) (backend.Tensor, error)
 }

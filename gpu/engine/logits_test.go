@@ -91,8 +91,8 @@ func (e *Engine) nextLogits(t *testing.T, source []int32) []float32 {
 	s := &sequence{call: newCall(t.Context(), []Request{{Source: source}}, Sampling{MaxTokens: 1})}
 	d.prepare(s, known)
 	feeds := []feed{{s, s.pending, d.cache().Extend(&s.target, s.pending), true}}
-	d.take(p, feeds, known)
-	d.cache().Fit(p)
+	d.take(p, feeds, known, 0)
+	d.cache().Fit(p, 0)
 	next, err := d.step(p, feeds, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -179,8 +179,9 @@ func (r *round) planned(s *sequence) int64 {
 // step feeds sequences, and passes on the tokens that come of it.
 func (r *round) step(feeds []feed) error {
 	known := r.engine.snapshot()
-	r.decoding.take(r.p, feeds, known)
-	r.decoding.cache().Fit(r.p) // here, as its tensors outlive the step
+	ahead := r.ahead()
+	r.decoding.take(r.p, feeds, known, ahead)
+	r.decoding.cache().Fit(r.p, ahead) // here, as its tensors outlive the step
 	var rows segments
 	n := 0
 	for _, f := range feeds {
@@ -201,6 +202,17 @@ func (r *round) step(feeds []feed) error {
 		runtime.Gosched() // where there is one thread, callers hear of their tokens now
 	}
 	return err
+}
+
+// aheadPages is how many pages are made for a sequence before it asks for them, at most.
+const aheadPages = 8
+
+// ahead is how many pages the sequences will probably ask for.
+func (r *round) ahead() (pages int) {
+	for _, s := range r.active {
+		pages += min(s.future(), aheadPages)
+	}
+	return pages
 }
 
 // advance chooses a token for each sequence that has been fed everything.

@@ -87,7 +87,7 @@ func (d seq2seqDecoding) prepare(s *sequence, known *modules) {
 
 func (seq2seqDecoding) atOnce(s *sequence) int { return len(s.call.requests[s.request].Source) }
 
-func (d seq2seqDecoding) take(p backend.Pass, feeds []feed, known *modules) {
+func (d seq2seqDecoding) take(p backend.Pass, feeds []feed, known *modules, ahead int) {
 	var in model.Packed
 	var rows segments
 	var sequences []*model.Sequence
@@ -100,7 +100,7 @@ func (d seq2seqDecoding) take(p backend.Pass, feeds []feed, known *modules) {
 		sequences = append(sequences, &f.source)
 	}
 	if len(sequences) > 0 {
-		d.Take(p, sequences, in, rows.updates(known))
+		d.Take(p, sequences, in, rows.updates(known), ahead)
 	}
 }
 

@@ -55,11 +55,11 @@ func TestPlans(t *testing.T) {
 				})
 				token, sequence := m.StepBytes()
 				d := m.StartDecoding()
-				cache := d.Cache.PageBytes() * int64(max(8, model.Pages(rows))) // it begins with eight
+				cache := d.Cache.PageBytes() * int64(model.Pages(rows))
 				modeltest.Planned(t, fmt.Sprint("generating ", rows), token*int64(rows)+sequence+cache, func(p backend.Pass) {
 					var s model.Sequence
 					feed := Feed{Sequence: &s, IDs: in.IDs, Rows: d.Cache.Extend(&s, in.IDs), Logits: true}
-					d.Cache.Fit(p)
+					d.Cache.Fit(p, 0)
 					if _, err := d.Step(p, []Feed{feed}, nil); err != nil {
 						t.Fatal(err)
 					}

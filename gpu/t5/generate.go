@@ -24,13 +24,13 @@ func (m *Model) StartDecoding() *Decoding {
 	return &Decoding{Cache: model.NewCache(len(m.decoder.layers), m.Config.Heads*m.Config.HeadDim), model: m}
 }
 
-// Take encodes sources, and stores the keys and values of cross-attention for each of the sequences.
-func (d *Decoding) Take(p backend.Pass, sequences []*model.Sequence, in model.Packed, up model.Updates) {
+// Take encodes sources, and stores the keys and values of cross-attention for each of the sequences. ahead is the cache's: see Cache.Fit.
+func (d *Decoding) Take(p backend.Pass, sequences []*model.Sequence, in model.Packed, up model.Updates, ahead int) {
 	var rows []int32
 	for i, s := range sequences {
 		rows = append(rows, d.Cache.Extend(s, in.IDs[in.Starts[i]:in.Starts[i+1]])...)
 	}
-	d.Cache.Fit(p)
+	d.Cache.Fit(p, ahead)
 	p.Scope(func() backend.Tensor {
 		encoded := d.model.Encode(p, model.Stretch{In: in, Up: up})
 		for i := range d.model.decoder.layers {

@@ -68,12 +68,12 @@ func TestPlans(t *testing.T) {
 				}
 				perSource, perTarget := m.StepBytes()
 				d := m.StartDecoding()
-				planned := perSource*int64(rows[0]) + perTarget + d.Cache.PageBytes()*8 // which it begins with
+				planned := perSource*int64(rows[0]) + perTarget + d.Cache.PageBytes()*int64(model.Pages(rows[0])+1)
 				modeltest.Planned(t, fmt.Sprint("generating ", rows), planned, func(p backend.Pass) {
 					source, sequences := packed(rows[0]), [2]model.Sequence{{Private: true}, {Private: true}}
-					d.Take(p, []*model.Sequence{&sequences[0]}, source, nil)
+					d.Take(p, []*model.Sequence{&sequences[0]}, source, nil, 1)
 					feed := Feed{Source: &sequences[0], Target: &sequences[1], Row: d.Cache.Extend(&sequences[1], []int32{0})[0]}
-					d.Cache.Fit(p)
+					d.Cache.Fit(p, 0)
 					d.Step(p, []Feed{feed}, nil)
 				})
 			}
