@@ -142,7 +142,7 @@ func (d causalDecoding) cache() *model.Cache { return d.Cache }
 func (d causalDecoding) prepare(s *sequence, known *modules) {
 	source := s.call.requests[s.request].Source
 	s.pending, s.needs = source, model.Pages(len(source)+s.call.limit(s.request))
-	s.target.Context = s.composition().context(known)
+	s.target.Context = s.context(known)
 }
 
 func (causalDecoding) atOnce(*sequence) int { return 1 }

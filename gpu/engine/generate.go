@@ -11,6 +11,7 @@ type Request struct {
 	Source      []int32
 	Composition *Composition // nil for the bare base
 	MaxTokens   int          // if not 0, a limit of its own, at most the sampling's
+	Salt        string       // requests share what their sources begin with if it is equal
 }
 
 // Sampling says how tokens are chosen. The zero value is greedy decoding of up to 256 tokens.

@@ -150,6 +150,10 @@ func TestBeginningsAreShared(t *testing.T) {
 	if n := rows(func() { generate(t, e, requests[:2]...) }); n != 2*9 {
 		t.Errorf("later %d tokens were fed, want %d", n, 2*9)
 	}
+	requests[0].Salt = "another's"
+	if n := rows(func() { generate(t, e, requests[0]) }); n != 201 {
+		t.Errorf("under another salt %d tokens were fed, want all %d", n, 201)
+	}
 	under := func(module int) engine.Request {
 		return engine.Request{Source: tokens(200, 0), Composition: &engine.Composition{Terms: []backend.Term{{Module: module, Weight: 1}}}}
 	}

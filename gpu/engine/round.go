@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -28,6 +29,12 @@ type sequence struct {
 	pending        []int32        // tokens to feed
 	needs          int            // pages that it may come to have
 	made           int            // tokens
+}
+
+// context is what a sequence follows from beside its tokens.
+func (s *sequence) context(known *modules) string {
+	r := s.call.requests[s.request]
+	return string(binary.AppendUvarint(nil, uint64(len(r.Salt)))) + r.Salt + r.Composition.context(known)
 }
 
 func (s *sequence) composition() *Composition { return s.call.requests[s.request].Composition }

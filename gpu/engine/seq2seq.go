@@ -81,7 +81,7 @@ func (d seq2seqDecoding) cache() *model.Cache { return d.Cache }
 
 func (d seq2seqDecoding) prepare(s *sequence, known *modules) {
 	s.pending, s.needs = []int32{d.startID}, model.Pages(d.atOnce(s))+model.Pages(s.call.limit(s.request))
-	s.target.Context = s.composition().context(known)
+	s.target.Context = s.context(known)
 	s.source.Private, s.target.Private = true, true
 }
 
