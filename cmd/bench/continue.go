@@ -17,6 +17,10 @@ func (b *bench) continuation(r request) (reply, error) {
 	requests := make([]engine.Request, max(1, r.Sequences))
 	for i := range requests {
 		requests[i].Source = r.Prompt
+		if r.Apart {
+			requests[i].Source = slices.Clone(r.Prompt)
+			requests[i].Source[0] += int32(i)
+		}
 	}
 	if r.Modules > 0 {
 		if err := m.compose(r, requests); err != nil {

@@ -33,6 +33,7 @@ type llamaCase struct {
 	name    string
 	request request
 	prompt  bool // what counts is the prompt; else what follows it
+	whole   bool // or what follows, from the start on
 	alone   bool // llama.cpp has no such thing
 }
 
@@ -55,6 +56,10 @@ func (c *llamaCommand) cases() []llamaCase {
 		r.Modules, r.Rank = n, 8
 		all = append(all, llamaCase{name: fmt.Sprintf("%d sequences under %d adapters of rank 8", n, n), request: r, alone: true})
 	}
+	together := request{Prompt: prompt(512), Count: 16, Sequences: 8}
+	all = append(all, llamaCase{name: "8 times 16 tokens, their one prompt of 512 included", request: together, whole: true, alone: true})
+	together.Apart = true
+	all = append(all, llamaCase{name: "8 times 16 tokens, their 8 prompts of 512 included", request: together, whole: true})
 	for i := range all {
 		all[i].request.Op, all[i].request.Base = "continue", c.Model
 	}
@@ -128,7 +133,10 @@ func (s *side) time(i int, c llamaCase) error {
 		return err
 	}
 	rate := float64(a.Tokens) / a.Seconds
-	if c.prompt {
+	switch {
+	case c.whole:
+		rate = float64(c.request.Count*c.request.Sequences) / (a.First + a.Seconds)
+	case c.prompt:
 		rate = float64(len(c.request.Prompt)) / a.First
 	}
 	s.rates[i] = append(s.rates[i], rate)

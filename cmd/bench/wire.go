@@ -35,9 +35,11 @@ type request struct {
 
 	Count int `json:"count,omitempty"` // of searches, one after the other, in one process; of tokens that continue a prompt
 
-	// A continuation is of that many sequences at once, all of the same prompt, each under one of Modules made-up ones if there are any.
+	// A continuation is of that many sequences at once, all of the same prompt, but for its first token if Apart, each under one of Modules
+	// made-up ones if there are any.
 	Prompt    []int32 `json:"prompt,omitempty"`
 	Sequences int     `json:"sequences,omitempty"`
+	Apart     bool    `json:"apart,omitempty"`
 }
 
 // reply answers a request.

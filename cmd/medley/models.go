@@ -265,7 +265,7 @@ func (m *openModel) Generate(ctx context.Context, inputs []string, weights []flo
 func (m *openModel) Answer(ctx context.Context, prompts []compute.Prompt, weights []float64, s compute.Sampling, l compute.Listener) ([]compute.Answer, error) {
 	asked := make([]engine.Prompt, len(prompts))
 	for i, p := range prompts {
-		asked[i] = engine.Prompt{Text: p.Text, Whole: p.Whole}
+		asked[i] = engine.Prompt{Text: p.Text, Whole: p.Whole, Salt: p.Salt}
 		for _, turn := range p.Messages {
 			asked[i].Messages = append(asked[i].Messages, chat.Message(turn))
 		}

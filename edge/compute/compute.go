@@ -62,6 +62,7 @@ type Prompt struct {
 	Text     string
 	Messages []Message // if there are any, Text is not read; what is too long is refused
 	Whole    bool      // Text as it is: refused and not cut where it is too long, and the answer with the space that it begins with
+	Salt     string    // whose prompt it is: nobody else finds out, by the time that an answer takes, what it begins with
 }
 
 // Sampling says how answers are drawn.

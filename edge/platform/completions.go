@@ -48,6 +48,7 @@ func (p *Platform) Complete(ctx context.Context, owner string, asked gateway.Com
 	defer leave()
 	prompts := make([]compute.Prompt, 0, len(asked.Prompts)*asked.N)
 	for _, prompt := range asked.Prompts {
+		prompt.Salt = owner
 		for range asked.N {
 			prompts = append(prompts, prompt)
 		}

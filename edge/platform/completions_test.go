@@ -3,6 +3,7 @@ package platform_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 type opened struct {
 	mu      sync.Mutex
 	specs   []string
+	salts   []string
 	weights []float64
 }
 
@@ -66,9 +68,12 @@ func TestModels(t *testing.T) {
 func TestCompletions(t *testing.T) {
 	w := newWorld(t, "embedded:", nil)
 	var o opened
-	w.models.Asking = func(spec compute.Spec, weights []float64) {
+	w.models.Asking = func(spec compute.Spec, prompts []compute.Prompt, weights []float64) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
+		for _, p := range prompts {
+			o.salts = append(o.salts, p.Salt)
+		}
 		var names []string
 		for _, m := range spec.Modules {
 			names = append(names, m.Name)
@@ -129,6 +134,17 @@ func TestCompletions(t *testing.T) {
 	if !strings.Contains(string(chat.body), `"content":"hello"`) {
 		t.Errorf("%s", chat.body)
 	}
+	o.salts = nil
+	ask("ann", 200, "tiny")
+	ask("bob", 200, "tiny")
+	generation := map[string]any{"base": "tiny", "inputs": []string{"a"}}
+	w.call("ann", 200, "POST", "/v1/generations", generation)
+	w.call("bob", 200, "POST", "/v1/generations", generation)
+	// Two prompts twice, and one.
+	a, b := o.salts[0], o.salts[4]
+	if a == "" || b == "" || a == b || !slices.Equal(o.salts, []string{a, a, a, a, b, b, b, b, a, b}) {
+		t.Errorf("prompts are computed for %q, want a salt for each of two people", o.salts)
+	}
 }
 
 // A composition that has no adapter yet is no model, and says why.
@@ -164,7 +180,7 @@ func TestBaseOfAnAdapter(t *testing.T) {
 			status = 400
 		}
 		var spec string
-		w.models.Asking = func(s compute.Spec, _ []float64) { spec = s.Base }
+		w.models.Asking = func(s compute.Spec, _ []compute.Prompt, _ []float64) { spec = s.Base }
 		if want != "" && want != "tiny" {
 			status = 404 // computetest has one base alone, and says so of the others
 		}

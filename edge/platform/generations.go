@@ -29,7 +29,7 @@ func (p *Platform) Generate(ctx context.Context, owner string, r api.GenerationR
 	w := &lineWriter{write: write, broken: cancel}
 	prompts := make([]compute.Prompt, len(r.Inputs))
 	for i, text := range r.Inputs {
-		prompts[i].Text = text
+		prompts[i] = compute.Prompt{Text: text, Salt: owner}
 	}
 	answers, err := model.Answer(ctx, prompts, r.Weights, sampling, compute.Listener{
 		Text: func(input int, text string) { w.send(api.GenerationLine{Input: input, Text: text}) },

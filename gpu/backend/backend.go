@@ -76,6 +76,8 @@ type Pass interface {
 	Scatter(dst, src Tensor, rows []int32)
 	// Zeros makes a tensor of zeros (key and value caches).
 	Zeros(rows, cols int) Tensor
+	// Free frees a tensor before its scope ends.
+	Free(t Tensor)
 	// LogProbs is the log-softmax of x Wᵀ at one column per row: x [n, in], head [vocabulary, in], targets [n] -> [n, 1]. The
 	// logits are never held all at once.
 	LogProbs(x Tensor, head Resident, targets []int32) Tensor
@@ -169,7 +171,13 @@ type Attention struct {
 type Span struct {
 	Q0, Q1, K0, K1 int
 	QPos           int // position of query row Q0; keys start at position 0
+	// Pages, unless nil, is where the key rows are, K0 being 0: number j is row j%PageRows of page Pages[j/PageRows], and page n is the rows
+	// of k and v from n·PageRows on. Spans may share pages (arXiv 2309.06180, section 4).
+	Pages []int32
 }
+
+// PageRows is the rows of a page of keys or of values.
+const PageRows = 32
 
 // Groups is how many heads share one of k and v.
 func (a Attention) Groups() int {

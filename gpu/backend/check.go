@@ -1,6 +1,8 @@
 package backend
 
 import (
+	"slices"
+
 	"github.com/medley-lora/medley/shared/checkpoint"
 	"github.com/medley-lora/medley/shared/fault"
 )
@@ -165,7 +167,7 @@ func CheckAttention(q, k, v Tensor, a Attention) error {
 	}
 	previous := 0
 	for i, s := range a.Spans {
-		if s.Q0 < previous || s.Q1 < s.Q0 || s.Q1 > qRows || s.K0 < 0 || s.K1 < s.K0 || s.K1 > kRows || s.QPos < 0 || s.QPos > maxPosition {
+		if s.Q0 < previous || s.Q1 < s.Q0 || s.Q1 > qRows || !s.finds(kRows) || s.QPos < 0 || s.QPos > maxPosition {
 			return mismatch("attention", "span %d (%+v) does not fit %d queries after row %d and %d keys", i, s, qRows, previous, kRows)
 		}
 		previous = s.Q1
@@ -188,6 +190,18 @@ func CheckAttention(q, k, v Tensor, a Attention) error {
 		}
 	}
 	return nil
+}
+
+// finds says whether the keys of a span are among so many rows.
+func (s Span) finds(rows int) bool {
+	if s.K0 < 0 || s.K1 < s.K0 {
+		return false
+	}
+	if s.Pages == nil {
+		return s.K1 <= rows
+	}
+	outside := func(page int32) bool { return page < 0 || int(page) >= rows/PageRows }
+	return s.K0 == 0 && s.K1 <= len(s.Pages)*PageRows && !slices.ContainsFunc(s.Pages, outside)
 }
 
 // CheckScatter refuses rows out of range or repeated, and columns that differ.

@@ -167,16 +167,24 @@ func BenchmarkDecodeAttend(b *testing.B) {
 	})
 }
 
-// BenchmarkDecodeGrouped is a step of one sequence of SmolLM2-135M.
+// BenchmarkDecodeGrouped is a step of one sequence of SmolLM2-135M, its keys in one stretch and in pages that are not in order.
 func BenchmarkDecodeGrouped(b *testing.B) {
 	const keys, heads, shared, width = 512, 9, 3, 64
-	forEach(b, func(b *testing.B, native *native) {
-		a := backend.Attention{Heads: heads, KVHeads: shared, Scale: 1, Causal: true, Spans: []backend.Span{{Q1: 1, K1: keys, QPos: keys - 1}}}
-		few := table(b, native, 1, heads*width)
-		measure(b, native, keys, shared*width, 4*float64(keys*heads*width), func(p backend.Pass, x backend.Tensor) backend.Tensor {
-			return p.Attend(p.Embed(few, []int32{0}), x, x, a)
+	var pages []int32
+	for i := range int32(keys / backend.PageRows) {
+		pages = append(pages, i*5%(keys/backend.PageRows))
+	}
+	for name, pages := range map[string][]int32{"stretch": nil, "pages": pages} {
+		b.Run(name, func(b *testing.B) {
+			forEach(b, func(b *testing.B, native *native) {
+				a := backend.Attention{Heads: heads, KVHeads: shared, Scale: 1, Causal: true, Spans: []backend.Span{{Q1: 1, K1: keys, QPos: keys - 1, Pages: pages}}}
+				few := table(b, native, 1, heads*width)
+				measure(b, native, keys, shared*width, 4*float64(keys*heads*width), func(p backend.Pass, x backend.Tensor) backend.Tensor {
+					return p.Attend(p.Embed(few, []int32{0}), x, x, a)
+				})
+			})
 		})
-	})
+	}
 }
 
 func BenchmarkLogProbs(b *testing.B) {

@@ -36,6 +36,7 @@ enum {
 	SUM_NUMBERS = 2048, // numbers of factors summed at a time; they stay in L1
 	CHUNK = 256,        // columns of logits held at a time; fixed, as the order of the sum depends on it
 	CHUNK_ROWS = 96,    // most rows of logits held at a time
+	PAGE_ROWS = 32,     // backend.PageRows
 	NORM_ROWS = 16,     // rows of one task of a normalisation or a rotation
 	GATE_FLOATS = 8192, // numbers of one task of an activation
 	PACKED_FLOATS = BLOCK_ROWS * DEEP + PANEL * (WIDENED + 1), // what a product needs beside its operands
@@ -124,6 +125,7 @@ struct medley_linear_job {
 
 typedef struct {
 	int64_t q0, q1, k0, k1, q_pos;
+	int64_t page0; // where its pages start in the job's, k0 being 0; negative for keys in one stretch
 } medley_span;
 
 typedef struct {
@@ -133,6 +135,7 @@ typedef struct {
 	float scale;
 	int64_t causal, window; // window: 0 for none
 	const medley_span *spans; // cut into tasks of a few query rows
+	const int32_t *pages;     // see backend.Span
 	const float *bias;        // [heads, distances], or NULL
 	int64_t distances, bias_zero, max_keys;
 } medley_attend_job;
@@ -195,7 +198,7 @@ const medley_unit *medley_find_unit(const char *name, int64_t storage);
 int64_t medley_linear_scratch(void);
 int64_t medley_compose_bytes(const medley_linear_job *job);
 int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, void *memory, float *scratch);
-int medley_attend(medley_pool *p, const medley_isa *isa, medley_attend_job job, const medley_span *spans, int64_t span_count, double cost, float *scratch, int64_t scratch_bytes);
+int medley_attend(medley_pool *p, const medley_isa *isa, medley_attend_job job, const medley_span *spans, int64_t span_count, const int32_t *pages, double cost, float *scratch, int64_t scratch_bytes);
 int64_t medley_attend_scratch(const medley_isa *isa, medley_attend_job job);
 int medley_norm(medley_pool *p, const medley_isa *isa, medley_norm_job job);
 int medley_rotate(medley_pool *p, const medley_isa *isa, medley_rotate_job job);

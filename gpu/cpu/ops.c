@@ -85,8 +85,9 @@ int medley_linear(medley_pool *p, const medley_isa *isa, medley_linear_job job, 
 
 int64_t medley_attend_scratch(const medley_isa *isa, medley_attend_job job) { return isa->attend_scratch(&job); }
 
-int medley_attend(medley_pool *p, const medley_isa *isa, medley_attend_job job, const medley_span *spans, int64_t span_count, double cost, float *scratch, int64_t scratch_bytes) {
+int medley_attend(medley_pool *p, const medley_isa *isa, medley_attend_job job, const medley_span *spans, int64_t span_count, const int32_t *pages, double cost, float *scratch, int64_t scratch_bytes) {
 	job.spans = spans;
+	job.pages = pages;
 	return medley_pool_run(p, isa->attend, &job, span_count * (job.heads / job.group), cost, scratch, scratch_bytes);
 }
 

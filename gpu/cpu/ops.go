@@ -96,6 +96,13 @@ func (p *pass) Zeros(rows, cols int) backend.Tensor {
 	return y
 }
 
+func (p *pass) Free(t backend.Tensor) {
+	defer p.begin()()
+	if x := p.input("free", t); x.pass == p {
+		p.made.Free(x)
+	}
+}
+
 func (p *pass) Gather(x backend.Tensor, rows []int32) backend.Tensor {
 	defer p.begin()()
 	in := p.input("gather", x)
@@ -150,6 +157,9 @@ func (p *pass) LogProbs(x backend.Tensor, head backend.Resident, targets []int32
 // queryRows is how many query rows one task of attention takes: enough to be worth laying out the keys for.
 const queryRows = 128
 
+// The kernel's pages are the backend's: another number does not compile.
+var _ = [1]struct{}{}[backend.PageRows-C.PAGE_ROWS]
+
 // packCost is that of laying out a number of a key, in multiply-adds.
 const packCost = 4
 
@@ -187,16 +197,16 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	}
 	bytes := C.medley_attend_scratch(p.b.isa, job)
 	if p.need(bytes) {
-		p.done(C.medley_attend(p.b.pool, p.b.isa, job, unsafe.SliceData(p.spans), C.int64_t(len(p.spans)), C.double(cost),
+		p.done(C.medley_attend(p.b.pool, p.b.isa, job, unsafe.SliceData(p.spans), C.int64_t(len(p.spans)), (*C.int32_t)(unsafe.SliceData(p.pages)), C.double(cost),
 			(*C.float)(p.scratch.data), bytes))
 	}
 	return y
 }
 
-// cutSpans fills p.spans with the tasks of an attention, and clears what no task writes: rows that see nothing, and the padding
+// cutSpans fills p.spans, and p.pages, with the tasks of an attention, and clears what no task writes: rows that see nothing, and the padding
 // of the others. It returns the most keys of a span, and the cost in multiply-adds.
 func (p *pass) cutSpans(y *tensor, keyCols int, a backend.Attention) (maxKeys int, cost float64) {
-	p.spans = p.spans[:0]
+	p.spans, p.pages = p.spans[:0], p.pages[:0]
 	wide := stride(y.cols)
 	all := y.floats()
 	next := 0 // the first row that is not dealt with
@@ -206,9 +216,15 @@ func (p *pass) cutSpans(y *tensor, keyCols int, a backend.Attention) (maxKeys in
 		}
 		clear(all[next*wide : s.Q0*wide])
 		next = s.Q1
+		page0 := -1
+		if s.Pages != nil {
+			page0 = len(p.pages)
+			p.pages = append(p.pages, s.Pages...)
+		}
 		for i := s.Q0; i < s.Q1; i += queryRows {
 			p.spans = append(p.spans, C.medley_span{
 				q0: C.int64_t(i), q1: C.int64_t(min(s.Q1, i+queryRows)), k0: C.int64_t(s.K0), k1: C.int64_t(s.K1), q_pos: C.int64_t(s.QPos + i - s.Q0),
+				page0: C.int64_t(page0),
 			})
 		}
 		maxKeys = max(maxKeys, s.K1-s.K0)

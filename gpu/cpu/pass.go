@@ -22,6 +22,7 @@ type pass struct {
 	segments []C.medley_segment
 	terms    []C.medley_term
 	spans    []C.medley_span
+	pages    []int32
 }
 
 // tensor is row-major with a stride of whole panels; the columns beyond the last hold zeros. It has no memory when it has no

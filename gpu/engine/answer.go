@@ -38,7 +38,7 @@ func (m *Mixer) Answer(ctx context.Context, prompts []Prompt, weights []float64,
 		if err != nil {
 			return nil, err
 		}
-		requests[i] = Request{Source: source, Composition: &c, MaxTokens: m.engine.left(p, len(source), s.MaxTokens)}
+		requests[i] = Request{Source: source, Composition: &c, MaxTokens: m.engine.left(p, len(source), s.MaxTokens), Salt: p.Salt}
 		answers[i] = answering{
 			Answer: Answer{Prompt: len(source), Warning: warning}, whole: p.Whole && len(p.Messages) == 0, most: requests[i].MaxTokens,
 			engine: m.engine, decoder: m.engine.Tokenizer.NewDecoder(), stopper: stopper{stops: s.Stop}, listen: func(text string) {

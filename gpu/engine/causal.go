@@ -128,24 +128,31 @@ func (c causal) score(ctx context.Context, e *Engine, units []unit, _ bool) ([]f
 	return read(p, c.LogProbs(p, x, rows, targets))
 }
 
-func (c causal) generateBytes(room int) (source, sequence int64) { return c.GenerateBytes(room) }
+func (c causal) stepBytes() (token, sequence int64) { return c.StepBytes() }
 
-func (c causal) start(p backend.Pass, requests []Request, room int, known *modules) (decoding, []int32, error) {
-	var prompts model.Packed
-	var onPrompts segments
-	ids := make([]int32, len(requests))
-	for i, r := range requests {
-		last := len(r.Source) - 1
-		prompts.Append(r.Source[:last])
-		onPrompts.extend(r.Composition, len(prompts.IDs))
-		ids[i] = r.Source[last]
-	}
-	d, err := c.StartDecoding(p, prompts, room, onPrompts.updates(known))
-	return causalDecoding{d}, ids, err
-}
+func (c causal) takes(source []int32, most int) error { return c.Takes(len(source) + most) }
 
+func (c causal) decode() decoding { return causalDecoding{c.StartDecoding()} }
+
+// causalDecoding feeds sources as it feeds what follows them.
 type causalDecoding struct{ *llama.Decoding }
 
-func (d causalDecoding) step(p backend.Pass, sequences []int, ids []int32, _ int, up model.Updates) backend.Tensor {
-	return d.Step(p, sequences, ids, up)
+func (d causalDecoding) cache() *model.Cache { return d.Cache }
+
+func (d causalDecoding) prepare(s *sequence, known *modules) {
+	source := s.call.requests[s.request].Source
+	s.pending, s.needs = source, model.Pages(len(source)+s.call.limit(s.request))
+	s.target.Context = s.context(known)
+}
+
+func (causalDecoding) atOnce(*sequence) int { return 1 }
+
+func (causalDecoding) take(backend.Pass, []feed, *modules, int) {}
+
+func (d causalDecoding) step(p backend.Pass, feeds []feed, up model.Updates) (backend.Tensor, error) {
+	all := make([]llama.Feed, len(feeds))
+	for i, f := range feeds {
+		all[i] = llama.Feed{Sequence: &f.target, IDs: f.ids, Rows: f.rows, Logits: f.last}
+	}
+	return d.Step(p, all, up)
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/chat"
@@ -26,6 +27,8 @@ type Options struct {
 	// MaxSource and MaxTarget are the most tokens of an input and of an output, the end token included; longer ones are cut
 	// with a warning. Defaults 2048 and 256, as LoraHub's.
 	MaxSource, MaxTarget int
+	// KeepCache is how long the keys and values of what was generated stay after the last call of Generate, for calls whose sources begin alike.
+	KeepCache time.Duration
 	// Admit, if set, is asked before a base is loaded, of so many parameters and beside them so many bytes that stay in the blocks that they
 	// are in; an error of its is Open's.
 	Admit func(parameters, packed int64) error
@@ -63,20 +66,25 @@ type Engine struct {
 
 	template chat.Template // its text is empty if there is none
 
+	generator generator
+
 	mu         sync.Mutex
 	registered []module // by number; those given back are empty
 	unused     []int    // the numbers given back
+	modules    uint64   // that were ever registered
 	current    *modules // what passes see of registered, nil after a change
 }
 
 // module is a registered adapter.
 type module struct {
+	id      uint64                      // that no other module ever has
 	first   int                         // layer that it updates first; see Model.Layers
 	factors map[string]backend.Resident // by map
 }
 
 // modules is what a pass sees of the registered adapters. It never changes, so passes under way do not notice registrations.
 type modules struct {
+	ids     []uint64                      // by module, as module.id
 	first   []int                         // by module, as module.first
 	factors map[string][]backend.Resident // by map, then by module; nil where a module leaves the map alone
 }
@@ -112,6 +120,7 @@ func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Eng
 	}
 	e := &Engine{Tokenizer: f.Tokenizer, options: opt.withDefaults(), backend: b, info: b.Info(), store: f.Store}
 	e.template = f.template()
+	e.generator.engine = e
 	named, err := e.quantising(weights{f.named, ctx})
 	if err == nil {
 		e.model, err = f.load(named, b, opt.Chat)
@@ -126,6 +135,7 @@ func (f *Folder) open(ctx context.Context, b backend.Backend, opt Options) (*Eng
 
 // Close frees the model and every module. The backend stays open.
 func (e *Engine) Close() error {
+	e.generator.close()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i := range e.registered {
@@ -165,6 +175,8 @@ func (e *Engine) AddModule(a *lora.Adapter) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.current = nil
+	e.modules++
+	m.id = e.modules
 	if last := len(e.unused) - 1; last >= 0 {
 		number := e.unused[last]
 		e.unused, e.registered[number] = e.unused[:last], m
@@ -222,7 +234,7 @@ func (e *Engine) snapshot() *modules {
 	}
 	e.current = &modules{factors: map[string][]backend.Resident{}}
 	for number, m := range e.registered {
-		e.current.first = append(e.current.first, m.first)
+		e.current.ids, e.current.first = append(e.current.ids, m.id), append(e.current.first, m.first)
 		for name, f := range m.factors {
 			if e.current.factors[name] == nil {
 				e.current.factors[name] = make([]backend.Resident, len(e.registered))

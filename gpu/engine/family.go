@@ -50,16 +50,24 @@ type family interface {
 	// score is one pass over units that all absorb or all do not: the log-probabilities of their targets, one after the other.
 	score(ctx context.Context, e *Engine, units []unit, absorb bool) ([]float64, error)
 
-	// generateBytes is the memory that a token of a source, and a sequence with room for so many tokens, add to generation.
-	generateBytes(room int) (source, sequence int64)
-	// start takes the sources in, and returns what the first step of each sequence is fed.
-	start(p backend.Pass, requests []Request, room int, known *modules) (decoding, []int32, error)
+	// stepBytes is the memory that a token that is fed or taken, and a sequence, add to a step of generation, the cache apart.
+	stepBytes() (token, sequence int64)
+	// takes refuses a source that cannot be continued by so many tokens.
+	takes(source []int32, most int) error
+	decode() decoding
 	vocabulary() int
 }
 
-// decoding is a batch of sequences that are being continued.
+// decoding is the state of continuing sequences in a pass. Their keys and values are in its cache: those of `target`, and beside it of
+// `source` if the model attends to a source by itself.
 type decoding interface {
-	// step feeds one token to each of the given sequences, all the position-th of what is generated, and returns the next token's logits
-	// [len(sequences), vocabulary].
-	step(p backend.Pass, sequences []int, ids []int32, position int, up model.Updates) backend.Tensor
+	cache() *model.Cache
+	// prepare sets what a new sequence is fed, the pages that it may come to need, and whom it shares pages with.
+	prepare(s *sequence, known *modules)
+	// atOnce is how many tokens of a new sequence have to go into one step.
+	atOnce(s *sequence) int
+	// take takes in the sources of those that are fed for the first time, if they are taken in by themselves. ahead is model.Cache.Fit's.
+	take(p backend.Pass, feeds []feed, known *modules, ahead int)
+	// step returns the next token's logits after the feeds that are the last: [count, vocabulary], or nil for none.
+	step(p backend.Pass, feeds []feed, up model.Updates) (backend.Tensor, error)
 }

@@ -1,19 +1,17 @@
 package engine
 
 import (
-	"cmp"
 	"context"
-	"math/rand/v2"
 
-	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/shared/fault"
 )
 
 // Request is one text to continue, under its own composition.
 type Request struct {
 	Source      []int32
-	Composition *Composition // requests that share the pointer and follow each other share a segment
+	Composition *Composition // nil for the bare base
 	MaxTokens   int          // if not 0, a limit of its own, at most the sampling's
+	Salt        string       // requests share what their sources begin with if it is equal
 }
 
 // Sampling says how tokens are chosen. The zero value is greedy decoding of up to 256 tokens.
@@ -76,7 +74,8 @@ func (l Listener) done(request int) {
 	}
 }
 
-// Generate continues every request until its end token or the limit, and returns the tokens without start and end.
+// Generate continues every request until its end token or the limit, and returns the tokens without start and end. Calls under way at once
+// are continued together: they share the steps of one pass, and the keys and values of what their sources begin with. No number depends on it.
 func (e *Engine) Generate(ctx context.Context, requests []Request, s Sampling, l Listener) ([][]int32, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -84,93 +83,16 @@ func (e *Engine) Generate(ctx context.Context, requests []Request, s Sampling, l
 	if len(s.Stop) > 0 {
 		return nil, fault.New(fault.Unsupported, "stop", "is of texts, and these are tokens")
 	}
-	s = s.withDefaults()
-	outputs := make([][]int32, len(requests))
-	for first := 0; first < len(requests); {
-		last := e.fillRequests(requests, first, s.MaxTokens)
-		g := generation{engine: e, requests: requests[first:last], outputs: outputs[first:last], sampling: s, listener: l, first: first}
-		if err := g.run(ctx); err != nil {
+	if len(requests) == 0 {
+		return [][]int32{}, nil
+	}
+	c := newCall(ctx, requests, s.withDefaults())
+	for i, r := range requests {
+		if err := e.model.takes(r.Source, c.limit(i)); err != nil {
 			return nil, err
 		}
-		first = last
 	}
-	return outputs, nil
-}
-
-func (e *Engine) fillRequests(requests []Request, first, room int) int {
-	perSource, perSequence := e.model.generateBytes(room)
-	var used int64
-	for i := first; i < len(requests); i++ {
-		used += perSource*int64(len(requests[i].Source)) + perSequence
-		if used > e.options.Memory && i > first {
-			return i
-		}
-	}
-	return len(requests)
-}
-
-// generation is one batch of requests that are decoded together.
-type generation struct {
-	engine   *Engine
-	requests []Request
-	outputs  [][]int32
-	sampling Sampling
-	listener Listener
-	first    int // number of the batch's first request
-}
-
-func (g *generation) run(ctx context.Context) error {
-	e := g.engine
-	p := e.backend.Begin(ctx)
-	defer p.End()
-	known := e.snapshot()
-	decoding, ids, err := e.model.start(p, g.requests, g.sampling.MaxTokens, known)
-	if err != nil {
-		return err
-	}
-	active, streams := make([]int, len(g.requests)), make([]*rand.Rand, len(g.requests))
-	for i := range g.requests {
-		active[i] = i
-		streams[i] = rand.New(rand.NewPCG(g.sampling.Seed, uint64(g.first+i)))
-	}
-	for position := 0; len(active) > 0; position++ {
-		logits, err := g.step(p, decoding, active, ids, position, known)
-		if err != nil {
-			return err
-		}
-		active, ids = g.advance(active, logits, streams)
-	}
-	return nil
-}
-
-// step runs one position and returns the logits [len(active), vocabulary] on the host; nothing of it stays in the pass.
-func (g *generation) step(p backend.Pass, d decoding, active []int, ids []int32, position int, known *modules) (logits []float32, err error) {
-	var rows segments
-	for i, sequence := range active {
-		rows.extend(g.requests[sequence].Composition, i+1)
-	}
-	p.Scope(func() backend.Tensor {
-		logits, err = p.Read(d.step(p, active, ids, position, rows.updates(known)))
-		return nil
-	})
-	return logits, err
-}
-
-// advance chooses a token for each active sequence and returns those that go on, with what to feed them.
-func (g *generation) advance(active []int, logits []float32, streams []*rand.Rand) (next []int, ids []int32) {
-	vocabulary := g.engine.model.vocabulary()
-	for i, sequence := range active {
-		token := choose(logits[i*vocabulary:(i+1)*vocabulary], g.sampling, streams[sequence])
-		ended := g.engine.model.ends(token)
-		if !ended {
-			g.outputs[sequence] = append(g.outputs[sequence], token)
-			ended = !g.listener.token(g.first+sequence, token)
-		}
-		if most := cmp.Or(g.requests[sequence].MaxTokens, g.sampling.MaxTokens); ended || len(g.outputs[sequence]) >= most {
-			g.listener.done(g.first + sequence)
-			continue
-		}
-		next, ids = append(next, sequence), append(ids, token)
-	}
-	return next, ids
+	e.generator.submit(c)
+	defer context.AfterFunc(ctx, e.generator.leave)()
+	return c.hear(l)
 }

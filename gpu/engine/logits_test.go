@@ -82,6 +82,28 @@ func (e *Engine) firstLogits(t *testing.T, x task.Example, c Composition) []floa
 	return logits
 }
 
+// nextLogits takes a source in as Generate does.
+func (e *Engine) nextLogits(t *testing.T, source []int32) []float32 {
+	t.Helper()
+	p := e.backend.Begin(t.Context())
+	defer p.End()
+	d, known := e.model.decode(), e.snapshot()
+	s := &sequence{call: newCall(t.Context(), []Request{{Source: source}}, Sampling{MaxTokens: 1})}
+	d.prepare(s, known)
+	feeds := []feed{{s, s.pending, d.cache().Extend(&s.target, s.pending), true}}
+	d.take(p, feeds, known, 0)
+	d.cache().Fit(p, 0)
+	next, err := d.step(p, feeds, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logits, err := p.Read(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return logits
+}
+
 // TestGoldenCausalLogits compares the logits after the first source with those of Transformers, for every branch of decoder-only models.
 func TestGoldenCausalLogits(t *testing.T) {
 	b, err := cpu.New(cpu.Options{})
@@ -113,21 +135,15 @@ func TestGoldenCausalLogits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := b.Begin(t.Context())
-		d, ids, err := e.model.start(p, []Request{{Source: expected.Encoded[0].Source}}, 1, e.snapshot())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := p.Read(d.step(p, []int{0}, ids, 0, nil))
-		if err != nil || len(got) != len(want.FirstLogits) {
-			t.Fatalf("%s: %d logits, %v", name, len(got), err)
+		got := e.nextLogits(t, expected.Encoded[0].Source)
+		if len(got) != len(want.FirstLogits) {
+			t.Fatalf("%s: %d logits", name, len(got))
 		}
 		for i, w := range want.FirstLogits {
 			if d := math.Abs(float64(got[i]) - w); !(d <= 1e-4*max(1, math.Abs(w))) {
 				t.Errorf("%s: logit %d is %.5f, want %.5f", name, i, got[i], w)
 			}
 		}
-		p.End()
 		e.Close()
 	}
 }

@@ -15,6 +15,9 @@ type Prompt struct {
 	// Whole takes Text as it is, with nothing put around it; one that is too long is refused instead of cut, and the answer keeps the space
 	// that separates it from the text.
 	Whole bool `json:"whole,omitempty"`
+	// Salt keeps what was computed for a prompt from those with another: whose prompt begins as somebody else's did would see it by the time
+	// that it takes.
+	Salt string `json:"salt,omitempty"`
 }
 
 // Texts are prompts of texts.

@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"cmp"
+	"container/heap"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -19,39 +19,94 @@ func choose(logits []float32, s Sampling, stream *rand.Rand) int32 {
 		}
 		return int32(best)
 	}
-	order := make([]int32, len(logits))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(logits[b], logits[a]) })
-	if s.TopK > 0 && s.TopK < len(order) {
-		order = order[:s.TopK]
-	}
-	weights, total := make([]float64, len(order)), 0.0
-	for i, token := range order {
-		weights[i] = math.Exp((float64(logits[token]) - float64(logits[order[0]])) / s.Temperature)
-		total += weights[i]
-	}
+	kept := mostLikely(logits, s.TopK)
+	weights, total := weigh(logits, kept, s.Temperature)
 	if s.TopP > 0 && s.TopP < 1 {
-		total = nucleus(&weights, s.TopP*total)
+		kept, weights, total = nucleus(logits, kept, weights, total, s.TopP)
 	}
 	draw := stream.Float64() * total
 	for i, w := range weights {
 		if draw -= w; draw < 0 {
-			return order[i]
+			return kept[i]
 		}
 	}
-	return order[len(weights)-1] // rounding left a crumb
+	return kept[len(weights)-1] // rounding left a crumb
 }
 
-// nucleus keeps the fewest leading weights that reach enough, at least one, and returns their sum.
-func nucleus(weights *[]float64, enough float64) float64 {
-	sum := 0.0
-	for i, w := range *weights {
-		if sum += w; sum >= enough {
-			*weights = (*weights)[:i+1]
+// likelier says which of two tokens is the likelier, the first of two alike.
+func likelier(logits []float32, a, b int32) bool {
+	return logits[a] > logits[b] || (logits[a] == logits[b] && a < b)
+}
+
+// mostLikely keeps the k likeliest tokens, or all for 0. A heap has the least likely of those so far on top: sorting a vocabulary takes
+// longer than a step of a small model.
+func mostLikely(logits []float32, k int) []int32 {
+	if k == 0 || k >= len(logits) {
+		all := make([]int32, len(logits))
+		for i := range all {
+			all[i] = int32(i)
+		}
+		return all
+	}
+	h := tokenHeap{logits: logits}
+	for i := range int32(len(logits)) {
+		switch {
+		case len(h.tokens) < k:
+			heap.Push(&h, i)
+		case likelier(logits, i, h.tokens[0]):
+			h.tokens[0] = i
+			heap.Fix(&h, 0)
+		}
+	}
+	return h.tokens
+}
+
+type tokenHeap struct {
+	logits []float32
+	tokens []int32
+}
+
+func (h *tokenHeap) Len() int           { return len(h.tokens) }
+func (h *tokenHeap) Less(i, j int) bool { return likelier(h.logits, h.tokens[j], h.tokens[i]) }
+func (h *tokenHeap) Swap(i, j int)      { h.tokens[i], h.tokens[j] = h.tokens[j], h.tokens[i] }
+func (h *tokenHeap) Push(x any)         { h.tokens = append(h.tokens, x.(int32)) }
+func (h *tokenHeap) Pop() any           { panic("nothing is popped") }
+
+// weigh is the softmax of the kept tokens' logits without the division, and the sum.
+func weigh(logits []float32, kept []int32, temperature float64) (weights []float64, total float64) {
+	highest := math.Inf(-1)
+	for _, token := range kept {
+		highest = max(highest, float64(logits[token]))
+	}
+	weights = make([]float64, len(kept))
+	for i, token := range kept {
+		weights[i] = math.Exp((float64(logits[token]) - highest) / temperature)
+		total += weights[i]
+	}
+	return weights, total
+}
+
+// nucleus keeps the fewest of the likeliest tokens whose weights reach the share p of the sum, at least one. A token of less than (1 − p)/n
+// of the sum is not among them: all that are no likelier come to less than 1 − p. So few need sorting.
+func nucleus(logits []float32, kept []int32, weights []float64, total, p float64) (of []int32, their []float64, sum float64) {
+	least := (1 - p) * total / float64(len(kept))
+	likely := make([]int, 0, 256) // places in kept
+	for i, w := range weights {
+		if w >= least {
+			likely = append(likely, i)
+		}
+	}
+	slices.SortFunc(likely, func(a, b int) int {
+		if likelier(logits, kept[a], kept[b]) {
+			return -1
+		}
+		return 1
+	})
+	for _, i := range likely {
+		of, their, sum = append(of, kept[i]), append(their, weights[i]), sum+weights[i]
+		if sum >= p*total {
 			break
 		}
 	}
-	return sum
+	return of, their, sum
 }

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -33,6 +35,52 @@ func TestChoose(t *testing.T) {
 				t.Errorf("%s: token %d came in %.3f of the draws, want %.3f", c.name, i, got, want)
 			}
 		}
+	}
+}
+
+// TestCuts compares what is kept of many tokens with what sorting all of them leaves.
+func TestCuts(t *testing.T) {
+	for seed := range uint64(50) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		logits := make([]float32, 1+r.IntN(2000))
+		for i := range logits {
+			logits[i] = float32(math.Round(r.NormFloat64()*16) / 4) // some are alike
+		}
+		sorted := mostLikely(logits, 0)
+		slices.SortStableFunc(sorted, func(a, b int32) int { return cmp.Compare(logits[b], logits[a]) })
+		k, p := 1+r.IntN(len(logits)), 0.001+0.998*r.Float64()
+		top := mostLikely(logits, k)
+		weights, total := weigh(logits, top, 0.7)
+		kept, their, sum := nucleus(logits, top, weights, total, p)
+		slices.Sort(top)
+		if want := slices.Sorted(slices.Values(sorted[:k])); !slices.Equal(top, want) {
+			t.Errorf("seed %d: of %d tokens the top %d are %v, want %v", seed, len(logits), k, top, want)
+		}
+		all, whole := weigh(logits, sorted[:k], 0.7)
+		n, reached := 0, 0.0
+		for reached < p*whole && n < k {
+			reached += all[n]
+			n++
+		}
+		if len(kept) != n || !slices.Equal(kept, sorted[:n]) || len(their) != n || math.Abs(sum-reached) > 1e-9 {
+			t.Errorf("seed %d: the nucleus of %g has %d tokens, %v, want %v", seed, p, len(kept), kept, sorted[:n])
+		}
+	}
+}
+
+// BenchmarkChoose draws from a vocabulary of SmolLM2's size.
+func BenchmarkChoose(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	logits := make([]float32, 49152)
+	for i := range logits {
+		logits[i] = float32(r.NormFloat64() * 4)
+	}
+	for name, s := range map[string]Sampling{"temperature": {Temperature: 1}, "top 50": {Temperature: 1, TopK: 50}, "nucleus": {Temperature: 1, TopP: 0.95}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				choose(logits, s, r)
+			}
+		})
 	}
 }
 

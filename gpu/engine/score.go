@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/model"
@@ -50,6 +52,27 @@ func meanLoss(logProbs []float64) float64 {
 	return sum / float64(len(logProbs))
 }
 
+// same says whether two compositions do the same, term by term.
+func (c *Composition) same(other *Composition) bool {
+	return c == other || (c != nil && other != nil && c.Product == other.Product && slices.Equal(c.Terms, other.Terms))
+}
+
+// context tells a composition from all others that there ever are, modules being known by their ids.
+func (c *Composition) context(known *modules) string {
+	if c == nil {
+		return ""
+	}
+	var key []byte
+	for _, t := range c.Terms {
+		key = binary.LittleEndian.AppendUint64(key, known.ids[t.Module])
+		key = binary.LittleEndian.AppendUint32(key, math.Float32bits(t.Weight))
+	}
+	if c.Product && len(key) > 0 {
+		key = append(key, 'p')
+	}
+	return string(key)
+}
+
 // segments collects row ranges; consecutive rows under one composition share a segment, the bare base's get none.
 type segments struct {
 	tokens int // backend.Segment.Tokens of those to come
@@ -64,12 +87,21 @@ func (s *segments) extend(c *Composition, end int) {
 	s.end = end
 	switch {
 	case c == nil || len(c.Terms) == 0: // the bare base
-	case c == s.last && len(s.list) > 0 && s.list[len(s.list)-1].Row1 == start:
+	case s.goesOn(c, start):
 		s.list[len(s.list)-1].Row1 = end
 	default:
 		s.list = append(s.list, backend.Segment{Row0: start, Row1: end, Terms: c.Terms, Product: c.Product, Tokens: s.tokens})
 	}
 	s.last = c
+}
+
+// goesOn says whether the rows from start on belong to the last segment.
+func (s *segments) goesOn(c *Composition, start int) bool {
+	if len(s.list) == 0 {
+		return false
+	}
+	last := s.list[len(s.list)-1]
+	return last.Row1 == start && last.Tokens == s.tokens && c.same(s.last)
 }
 
 // updates pairs the segments with each map's factors.

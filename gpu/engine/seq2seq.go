@@ -65,24 +65,49 @@ func (s seq2seq) score(ctx context.Context, e *Engine, units []unit, absorb bool
 	return read(p, s.LogProbs(p, decoded, targets))
 }
 
-func (s seq2seq) generateBytes(room int) (source, sequence int64) { return s.GenerateBytes(room) }
+func (s seq2seq) stepBytes() (token, sequence int64) { return s.StepBytes() }
 
-func (s seq2seq) start(p backend.Pass, requests []Request, room int, known *modules) (decoding, []int32, error) {
-	var source model.Packed
-	var onSource segments
-	ids := make([]int32, len(requests))
-	for i, r := range requests {
-		source.Append(r.Source)
-		onSource.extend(r.Composition, len(source.IDs))
-		ids[i] = s.Config.StartID
-	}
-	up := onSource.updates(known)
-	encoded := s.Encode(p, model.Stretch{In: source, Up: up})
-	return seq2seqDecoding{s.StartDecoding(p, encoded, source, room, up)}, ids, nil
+func (seq2seq) takes([]int32, int) error { return nil }
+
+func (s seq2seq) decode() decoding { return seq2seqDecoding{s.StartDecoding(), s.Config.StartID} }
+
+// seq2seqDecoding encodes sources. Each target depends on all of its source, and shares nothing.
+type seq2seqDecoding struct {
+	*t5.Decoding
+	startID int32
 }
 
-type seq2seqDecoding struct{ *t5.Decoding }
+func (d seq2seqDecoding) cache() *model.Cache { return d.Cache }
 
-func (d seq2seqDecoding) step(p backend.Pass, sequences []int, ids []int32, position int, up model.Updates) backend.Tensor {
-	return d.Step(p, sequences, ids, position, up)
+func (d seq2seqDecoding) prepare(s *sequence, known *modules) {
+	s.pending, s.needs = []int32{d.startID}, model.Pages(d.atOnce(s))+model.Pages(s.call.limit(s.request))
+	s.target.Context = s.context(known)
+	s.source.Private, s.target.Private = true, true
+}
+
+func (seq2seqDecoding) atOnce(s *sequence) int { return len(s.call.requests[s.request].Source) }
+
+func (d seq2seqDecoding) take(p backend.Pass, feeds []feed, known *modules, ahead int) {
+	var in model.Packed
+	var rows segments
+	var sequences []*model.Sequence
+	for _, f := range feeds {
+		if f.made > 0 {
+			continue
+		}
+		in.Append(f.call.requests[f.request].Source)
+		rows.extend(f.composition(), len(in.IDs))
+		sequences = append(sequences, &f.source)
+	}
+	if len(sequences) > 0 {
+		d.Take(p, sequences, in, rows.updates(known), ahead)
+	}
+}
+
+func (d seq2seqDecoding) step(p backend.Pass, feeds []feed, up model.Updates) (backend.Tensor, error) {
+	all := make([]t5.Feed, len(feeds))
+	for i, f := range feeds {
+		all[i] = t5.Feed{Source: &f.source, Target: &f.target, ID: f.ids[0], Row: f.rows[0]}
+	}
+	return d.Step(p, all, up), nil
 }

@@ -5,6 +5,9 @@ import "github.com/medley-lora/medley/gpu/device"
 // MaxHead is the most columns of a head that Attend takes: they pass through workgroup memory.
 const MaxHead = 256
 
+// PageRows is the rows of a page of keys.
+const PageRows = 32
+
 // AttendRows is how many query rows an item of attention has at most.
 const AttendRows = 8
 
@@ -31,7 +34,7 @@ func (k Attend) KeysAtOnce() int { return 4 * k.Slots() }
 // Source is the program.
 func (k Attend) Source() device.Source {
 	c := constants{
-		"sums": k.Sums, "rows": k.Rows(), "slots": k.Slots(), "keys_at_once": k.KeysAtOnce(),
+		"sums": k.Sums, "rows": k.Rows(), "page_rows": PageRows, "slots": k.Slots(), "keys_at_once": k.KeysAtOnce(),
 		"aligned": k.Aligned, "element": "f32", "unit": "numbers", "head_width": "p.width",
 	}
 	if k.Aligned {

@@ -5,75 +5,66 @@ import (
 	"github.com/medley-lora/medley/gpu/model"
 )
 
-// Decoding is the state of continuing a batch of prompts: the cache of keys and values. Its tensors belong to the pass.
+// Decoding is the state of continuing sequences. Its tensors belong to a pass.
 type Decoding struct {
-	model  *Model
-	first  []int // row of each sequence's position 0 in a cache
-	done   []int // positions of each sequence that are in the cache
-	caches []cache
-	angles backend.Resident
+	Cache *model.Cache
+	model *Model
 }
 
-// cache is one layer's, [positions of all sequences, KVHeads·HeadDim].
-type cache struct{ keys, values backend.Tensor }
+// Feed is tokens that a sequence is fed in a step. The cache has been extended by them, and fits.
+type Feed struct {
+	Sequence *model.Sequence
+	IDs      []int32
+	Rows     []int32 // of the cache
+	Logits   bool    // whether the next token's are wanted
+}
 
-// StartDecoding fills the cache with prompts, without the last token of each, which is for the first Step, and leaves room for so many
-// tokens more. up updates the prompts' rows.
-func (m *Model) StartDecoding(p backend.Pass, prompts model.Packed, room int, up model.Updates) (*Decoding, error) {
-	d := &Decoding{model: m, caches: make([]cache, len(m.layers))}
-	rows := 0
-	for i := range prompts.Len() {
-		d.first, d.done = append(d.first, rows), append(d.done, prompts.Starts[i+1]-prompts.Starts[i])
-		rows += d.done[i] + room
+// StartDecoding starts without sequences.
+func (m *Model) StartDecoding() *Decoding {
+	return &Decoding{Cache: model.NewCache(len(m.layers), m.Config.KVHeads*m.Config.HeadDim), model: m}
+}
+
+// Takes refuses sequences that would become longer than the model can.
+func (m *Model) Takes(tokens int) error {
+	_, err := m.angles(tokens)
+	return err
+}
+
+// Step feeds tokens to sequences, each at most once, and returns the next token's logits after those feeds that want them, in order:
+// -> [count, vocabulary]; nil if none does.
+func (d *Decoding) Step(p backend.Pass, feeds []Feed, up model.Updates) (backend.Tensor, error) {
+	var ids, at, rows, wanted []int32
+	spans := make([]backend.Span, len(feeds))
+	longest := 1
+	for i, f := range feeds {
+		spans[i] = f.Sequence.Span(len(ids), len(f.IDs))
+		for j := range f.IDs {
+			at = append(at, int32(spans[i].QPos+j))
+		}
+		ids, rows = append(ids, f.IDs...), append(rows, f.Rows...)
+		if f.Logits {
+			wanted = append(wanted, int32(len(ids)-1))
+		}
+		longest = max(longest, f.Sequence.Len())
 	}
-	var err error
-	if d.angles, err = m.angles(prompts.Longest() + room); err != nil {
+	m := d.model
+	angles, err := m.angles(longest)
+	if err != nil {
 		return nil, err
 	}
-	var to []int32 // where a prompt's tokens go
-	for i := range prompts.Len() {
-		for r := range d.done[i] {
-			to = append(to, int32(d.first[i]+r))
-		}
+	x := p.Scope(func() backend.Tensor {
+		turn, spec := p.Embed(angles, at), m.attention(spans)
+		return m.run(p, p.Embed(m.embed, ids), 0, len(m.layers), func(i int, x backend.Tensor) backend.Tensor {
+			return m.layers[i].forward(p, x, turn, spec, up, func(k, v backend.Tensor) (keys, values backend.Tensor) {
+				return d.Cache.Store(p, i, k, v, rows)
+			})
+		})
+	})
+	if len(wanted) == 0 {
+		return nil, nil
 	}
-	for i := range d.caches {
-		c := &d.caches[i]
-		c.keys, c.values = p.Zeros(rows, m.Config.KVHeads*m.Config.HeadDim), p.Zeros(rows, m.Config.KVHeads*m.Config.HeadDim)
+	if len(wanted) < len(ids) {
+		x = p.Gather(x, wanted)
 	}
-	spans := model.Spans(prompts, prompts)
-	for i := range spans {
-		spans[i].K0, spans[i].K1 = d.first[i], d.first[i]+d.done[i]
-	}
-	if len(prompts.IDs) > 0 {
-		p.Scope(func() backend.Tensor { d.run(p, prompts.IDs, positions(prompts), to, spans, up); return nil })
-	}
-	return d, nil
-}
-
-// Step feeds one token to each of the given sequences, and returns the next token's logits [len(sequences), vocabulary].
-func (d *Decoding) Step(p backend.Pass, sequences []int, ids []int32, up model.Updates) backend.Tensor {
-	at, rows := make([]int32, len(sequences)), make([]int32, len(sequences))
-	spans := make([]backend.Span, len(sequences))
-	for i, s := range sequences {
-		at[i], rows[i] = int32(d.done[s]), int32(d.first[s]+d.done[s])
-		spans[i] = backend.Span{Q0: i, Q1: i + 1, K0: d.first[s], K1: d.first[s] + d.done[s] + 1, QPos: d.done[s]}
-		d.done[s]++
-	}
-	return d.model.Logits(p, d.model.norm.Forward(p, d.run(p, ids, at, rows, spans, up)))
-}
-
-// run takes tokens at their positions through the layers, and enters their keys and values at rows of the caches.
-func (d *Decoding) run(p backend.Pass, ids, positions, rows []int32, spans []backend.Span, up model.Updates) backend.Tensor {
-	m := d.model
-	x, turn, spec := p.Embed(m.embed, ids), p.Embed(d.angles, positions), m.attention(spans)
-	for i := range m.layers {
-		c := d.caches[i]
-		remember := func(k, v backend.Tensor) (keys, values backend.Tensor) {
-			p.Scatter(c.keys, k, rows)
-			p.Scatter(c.values, v, rows)
-			return c.keys, c.values
-		}
-		x = p.Scope(func() backend.Tensor { return m.layers[i].forward(p, x, turn, spec, up, remember) })
-	}
-	return x
+	return m.Logits(p, m.norm.Forward(p, x)), nil
 }

@@ -12,13 +12,11 @@ func (c *Config) rowFloats() int64 {
 // ScoreBytes is the memory that one row adds to Forward + LogProbs.
 func (m *Model) ScoreBytes() int64 {
 	c := m.Config
-	return 4 * (int64(c.Layers+3)*int64(c.Width) + c.rowFloats() + 1) // each layer's result lives to the end
+	return 4 * (int64(c.HeadDim) + 3*int64(c.Width) + c.rowFloats() + 1)
 }
 
-// GenerateBytes is the memory that one token of a prompt, and one sequence with room for so many tokens, add to generation.
-func (m *Model) GenerateBytes(room int) (token, sequence int64) {
+// StepBytes is the memory that one token that is fed, and one sequence whose logits are wanted, add to a step of Decoding, its cache apart.
+func (m *Model) StepBytes() (token, sequence int64) {
 	c := m.Config
-	cached := 2 * int64(c.Layers) * int64(c.KVHeads*c.HeadDim)
-	step := int64(c.Layers+3)*int64(c.Width) + c.rowFloats() + int64(c.VocabSize)
-	return 4 * (cached + int64(c.Layers+1)*int64(c.Width) + c.rowFloats()), 4 * (cached*int64(room) + step)
+	return 4 * (int64(c.HeadDim) + 2*int64(c.Width) + c.rowFloats()), 4 * (2*int64(c.Width) + int64(c.VocabSize))
 }

@@ -53,13 +53,16 @@ func TestPlans(t *testing.T) {
 					}
 					m.LogProbs(p, x, positions(in), in.IDs)
 				})
-				token, sequence := m.GenerateBytes(rows)
-				modeltest.Planned(t, fmt.Sprint("generating ", rows), token*int64(rows)+sequence, func(p backend.Pass) {
-					d, err := m.StartDecoding(p, in, rows, nil)
-					if err != nil {
+				token, sequence := m.StepBytes()
+				d := m.StartDecoding()
+				cache := d.Cache.PageBytes() * int64(model.Pages(rows))
+				modeltest.Planned(t, fmt.Sprint("generating ", rows), token*int64(rows)+sequence+cache, func(p backend.Pass) {
+					var s model.Sequence
+					feed := Feed{Sequence: &s, IDs: in.IDs, Rows: d.Cache.Extend(&s, in.IDs), Logits: true}
+					d.Cache.Fit(p, 0)
+					if _, err := d.Step(p, []Feed{feed}, nil); err != nil {
 						t.Fatal(err)
 					}
-					p.Scope(func() backend.Tensor { d.Step(p, []int{0}, []int32{0}, nil); return nil })
 				})
 			}
 		})

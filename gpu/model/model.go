@@ -63,7 +63,7 @@ type Stretch struct {
 }
 
 // Run embeds the rows of the first of at least one stretch and takes them through the layers: [tokens of the last] -> [tokens of the last,
-// width]. layers runs the layers [first, end) of a stretch on x.
+// width]. layers runs the layers [first, end) of a stretch on x, and may free it.
 func Run(p backend.Pass, embed backend.Resident, count int, stretches []Stretch, layers func(x backend.Tensor, s Stretch, first, end int) backend.Tensor) backend.Tensor {
 	x := p.Embed(embed, stretches[0].In.IDs)
 	for i, s := range stretches {
@@ -72,7 +72,9 @@ func Run(p backend.Pass, embed backend.Resident, count int, stretches []Stretch,
 			end = stretches[i+1].Layer
 		}
 		if i > 0 {
-			x = p.Gather(x, s.Rows)
+			before := x
+			x = p.Gather(before, s.Rows)
+			p.Free(before)
 		}
 		x = layers(x, s, s.Layer, end)
 	}

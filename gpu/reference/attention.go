@@ -14,12 +14,18 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	}
 	d := query.cols / a.Heads
 	for _, s := range a.Spans {
+		row := func(j int) int {
+			if s.Pages == nil {
+				return s.K0 + j
+			}
+			return int(s.Pages[j/backend.PageRows])*backend.PageRows + j%backend.PageRows
+		}
 		for i := s.Q0; i < s.Q1; i++ {
 			for h := range a.Heads {
 				head := func(t *tensor, row, h int) []float32 { return t.row(row)[h*d : (h+1)*d] }
 				shared := h / a.Groups()
-				weights := attentionWeights(head(query, i, h), func(j int) []float32 { return head(key, s.K0+j, shared) }, s, i, h, a)
-				mix(head(y, i, h), weights, func(j int) []float32 { return head(value, s.K0+j, shared) })
+				weights := attentionWeights(head(query, i, h), func(j int) []float32 { return head(key, row(j), shared) }, s, i, h, a)
+				mix(head(y, i, h), weights, func(j int) []float32 { return head(value, row(j), shared) })
 			}
 		}
 	}

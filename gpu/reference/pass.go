@@ -25,6 +25,7 @@ type pass struct {
 
 func (p *pass) Scope(f func() backend.Tensor) backend.Tensor { return f() }
 func (p *pass) End()                                         {}
+func (p *pass) Free(t backend.Tensor)                        { p.input("free", t) }
 
 func (p *pass) Zeros(rows, cols int) backend.Tensor { return newTensor(rows, cols) }
 

@@ -19,6 +19,9 @@ const (
 	MaxGather     = 100 * time.Millisecond
 )
 
+// keepCache is engine.Options.KeepCache: people take about as long to go on with a conversation.
+const keepCache = time.Minute
+
 // HostOptions bounds a host. The zero value works.
 type HostOptions struct {
 	// Memory is how many bytes loaded bases and modules may take; the passes' activations come on top (see Limits). What nothing uses
@@ -225,7 +228,7 @@ func (h *Host) acquire(ctx context.Context, f Folder, l Limits) (*resident, erro
 func (h *Host) load(ctx context.Context, b backend.Backend, key baseKey, f Folder) (*resident, error) {
 	var reserved int64
 	options := key.limits.options()
-	options.Quantise, options.Chat = h.options.Quantise, h.options.Chat
+	options.Quantise, options.Chat, options.KeepCache = h.options.Quantise, h.options.Chat, keepCache
 	options.Admit = func(parameters, packed int64) error {
 		expected := int64(float64(parameters)*h.perWeight) + packed
 		if err := h.resident.reserve(expected); err != nil {

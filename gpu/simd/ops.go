@@ -75,6 +75,12 @@ func (p *pass) Zeros(rows, cols int) backend.Tensor {
 // clear zeros a tensor.
 func (p *pass) clear(y *tensor) { p.run("clear", y.address(), uint32(y.buffer.size)) }
 
+func (p *pass) Free(t backend.Tensor) {
+	if x := p.input("free", t); x.pass == p {
+		p.made.Free(x)
+	}
+}
+
 func (p *pass) Gather(x backend.Tensor, rows []int32) backend.Tensor {
 	defer p.begin()()
 	in := p.input("gather", x)
@@ -124,12 +130,18 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	}
 	p.clear(y) // the rows that see nothing
 	var spans []byte
+	var pages []int32
 	count, maxKeys := 0, 0
 	for _, s := range a.Spans {
 		if s.Q0 == s.Q1 || s.K0 == s.K1 {
 			continue
 		}
-		for _, field := range []int{s.Q0, s.Q1, s.K0, s.K1, s.QPos} { // medley_span of cpu.h
+		page0 := -1
+		if s.Pages != nil {
+			page0 = len(pages)
+			pages = append(pages, s.Pages...)
+		}
+		for _, field := range []int{s.Q0, s.Q1, s.K0, s.K1, s.QPos, page0} { // medley_span of cpu.h
 			spans = binary.LittleEndian.AppendUint64(spans, uint64(field))
 		}
 		count, maxKeys = count+1, max(maxKeys, s.K1-s.K0)
@@ -150,6 +162,6 @@ func (p *pass) Attend(q, k, v backend.Tensor, a backend.Attention) backend.Tenso
 	cols, heads := uint32(query.cols), uint32(a.Heads)
 	scratch := p.scratch("attend_scratch", cols, heads, uint32(maxKeys))
 	p.run("attend", query.address(), key.address(), value.address(), y.address(), cols, heads, uint32(a.Groups()), a.Scale, causal, float64(a.Window),
-		p.send(spans), uint32(count), uint32(maxKeys), bias, distances, float64(a.BiasZero), scratch)
+		p.send(spans), uint32(count), p.send(bytesOf(pages)), uint32(maxKeys), bias, distances, float64(a.BiasZero), scratch)
 	return y
 }

@@ -23,12 +23,18 @@ func (m *Model) encodeLayers(p backend.Pass, x backend.Tensor, layers []layer, s
 		Spans: model.Spans(s.In, s.In),
 	}
 	self.Bias, self.BiasZero = m.bias(m.encoder, s.In.Longest(), true)
+	return run(p, x, layers, func(_ int, l *layer, x backend.Tensor) backend.Tensor {
+		h := l.self.forward(p, x, self, s.Up, keep)
+		return l.ff.forward(p, h, m.Config.activation, s.Up)
+	})
+}
+
+// run takes x, which it frees, through layers.
+func run(p backend.Pass, x backend.Tensor, layers []layer, forward func(i int, l *layer, x backend.Tensor) backend.Tensor) backend.Tensor {
 	for i := range layers {
-		l := &layers[i]
-		x = p.Scope(func() backend.Tensor {
-			h := l.self.forward(p, x, self, s.Up, keep)
-			return l.ff.forward(p, h, m.Config.activation, s.Up)
-		})
+		before := x
+		x = p.Scope(func() backend.Tensor { return forward(i, &layers[i], before) })
+		p.Free(before)
 	}
 	return x
 }
@@ -73,20 +79,16 @@ func (m *Model) Decode(p backend.Pass, d Targets) backend.Tensor {
 	self := backend.Attention{Heads: m.Config.Heads, Scale: 1, Causal: true, Spans: model.Spans(d.In, d.In)}
 	self.Bias, self.BiasZero = m.bias(m.decoder, d.In.Longest(), false)
 	cross := backend.Attention{Heads: m.Config.Heads, Scale: 1, Spans: model.Spans(d.In, d.Source)}
-	x := p.Embed(m.embed, d.In.IDs)
-	for i := range m.decoder.layers {
-		l := &m.decoder.layers[i]
-		x = p.Scope(func() backend.Tensor {
-			h := l.self.forward(p, x, self, d.Up, keep)
-			if d.Absorb {
-				h = l.cross.absorb(p, h, cross, d)
-			} else {
-				k, v := l.cross.keysValues(p, d.Encoded, d.SourceUp)
-				h = l.cross.attend(p, h, k, v, cross, d.Up)
-			}
-			return l.ff.forward(p, h, m.Config.activation, d.Up)
-		})
-	}
+	x := run(p, p.Embed(m.embed, d.In.IDs), m.decoder.layers, func(_ int, l *layer, x backend.Tensor) backend.Tensor {
+		h := l.self.forward(p, x, self, d.Up, keep)
+		if d.Absorb {
+			h = l.cross.absorb(p, h, cross, d)
+		} else {
+			k, v := l.cross.keysValues(p, d.Encoded, d.SourceUp)
+			h = l.cross.attend(p, h, k, v, cross, d.Up)
+		}
+		return l.ff.forward(p, h, m.Config.activation, d.Up)
+	})
 	return m.decoder.norm.Forward(p, x)
 }
 

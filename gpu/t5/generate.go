@@ -5,61 +5,66 @@ import (
 	"github.com/medley-lora/medley/gpu/model"
 )
 
-// Decoding is the state of generating tokens for a batch of sources: the projected encoder output and the cache of keys and values.
-// Its tensors belong to the pass.
+// Decoding is the state of generating tokens for sources. Its tensors belong to a pass.
 type Decoding struct {
-	model  *Model
-	source model.Packed
-	room   int // positions per sequence
-	caches []cache
-	bias   []float32
+	Cache *model.Cache // of cross-attention and of self-attention
+	model *Model
+	bias  []float32
+	zero  int // its row of distance 0
 }
 
-// cache is one layer's: cross-attention [source tokens, inner], self-attention [sequences·room, inner].
-type cache struct {
-	crossK, crossV backend.Tensor
-	selfK, selfV   backend.Tensor
+// Feed is a token that a target is fed in a step. The cache has been extended by it, and fits.
+type Feed struct {
+	Source, Target *model.Sequence // both private
+	ID, Row        int32
 }
 
-// StartDecoding prepares for up to room tokens per sequence. encoded is Encode's output for source.
-func (m *Model) StartDecoding(p backend.Pass, encoded backend.Tensor, source model.Packed, room int, encoderUp model.Updates) *Decoding {
-	d := &Decoding{model: m, source: source, room: room, caches: make([]cache, len(m.decoder.layers))}
-	d.bias, _ = m.bias(m.decoder, room, false)
-	inner := m.Config.Heads * m.Config.HeadDim
-	for i := range d.caches {
-		c := &d.caches[i]
-		c.crossK, c.crossV = m.decoder.layers[i].cross.keysValues(p, encoded, encoderUp)
-		c.selfK, c.selfV = p.Zeros(source.Len()*room, inner), p.Zeros(source.Len()*room, inner)
-	}
-	return d
+// StartDecoding starts without sources.
+func (m *Model) StartDecoding() *Decoding {
+	return &Decoding{Cache: model.NewCache(len(m.decoder.layers), m.Config.Heads*m.Config.HeadDim), model: m}
 }
 
-// Step feeds one token to each of the given sequences, all at the same position, and returns the next token's logits
-// [len(sequences), vocabulary].
-func (d *Decoding) Step(p backend.Pass, sequences []int, ids []int32, position int, up model.Updates) backend.Tensor {
-	m := d.model
-	self := backend.Attention{Heads: m.Config.Heads, Scale: 1, Bias: d.bias, BiasZero: d.room - 1}
-	cross := backend.Attention{Heads: m.Config.Heads, Scale: 1}
-	rows := make([]int32, len(sequences)) // where this position lives in the cache
+// Take encodes sources, and stores the keys and values of cross-attention for each of the sequences. ahead is the cache's: see Cache.Fit.
+func (d *Decoding) Take(p backend.Pass, sequences []*model.Sequence, in model.Packed, up model.Updates, ahead int) {
+	var rows []int32
 	for i, s := range sequences {
-		first := s * d.room
-		rows[i] = int32(first + position)
-		self.Spans = append(self.Spans, backend.Span{Q0: i, Q1: i + 1, K0: first, K1: first + position + 1, QPos: position})
-		cross.Spans = append(cross.Spans, backend.Span{Q0: i, Q1: i + 1, K0: d.source.Starts[s], K1: d.source.Starts[s+1]})
+		rows = append(rows, d.Cache.Extend(s, in.IDs[in.Starts[i]:in.Starts[i+1]])...)
 	}
-	x := p.Embed(m.embed, ids)
-	for i := range m.decoder.layers {
-		l, c := &m.decoder.layers[i], d.caches[i]
-		remember := func(k, v backend.Tensor) (keys, values backend.Tensor) {
-			p.Scatter(c.selfK, k, rows)
-			p.Scatter(c.selfV, v, rows)
-			return c.selfK, c.selfV
+	d.Cache.Fit(p, ahead)
+	p.Scope(func() backend.Tensor {
+		encoded := d.model.Encode(p, model.Stretch{In: in, Up: up})
+		for i := range d.model.decoder.layers {
+			p.Scope(func() backend.Tensor {
+				k, v := d.model.decoder.layers[i].cross.keysValues(p, encoded, up)
+				d.Cache.Store(p, i, k, v, rows)
+				return nil
+			})
 		}
-		x = p.Scope(func() backend.Tensor {
-			h := l.self.forward(p, x, self, up, remember)
-			h = l.cross.attend(p, h, c.crossK, c.crossV, cross, up)
+		return nil
+	})
+}
+
+// Step feeds targets, each at most once, and returns the next token's logits [len(feeds), vocabulary].
+func (d *Decoding) Step(p backend.Pass, feeds []Feed, up model.Updates) backend.Tensor {
+	m := d.model
+	ids, rows, longest := make([]int32, len(feeds)), make([]int32, len(feeds)), 1
+	self := backend.Attention{Heads: m.Config.Heads, Scale: 1, Spans: make([]backend.Span, len(feeds))}
+	cross := backend.Attention{Heads: m.Config.Heads, Scale: 1, Spans: make([]backend.Span, len(feeds))}
+	for i, f := range feeds {
+		ids[i], rows[i], longest = f.ID, f.Row, max(longest, f.Target.Len())
+		self.Spans[i], cross.Spans[i] = f.Target.Span(i, 1), f.Source.Span(i, 1)
+	}
+	if longest > d.zero+1 || d.bias == nil {
+		d.bias, d.zero = m.bias(m.decoder, max(longest, 2*(d.zero+1)), false)
+	}
+	self.Bias, self.BiasZero = d.bias, d.zero
+	x := p.Scope(func() backend.Tensor {
+		return run(p, p.Embed(m.embed, ids), m.decoder.layers, func(i int, l *layer, x backend.Tensor) backend.Tensor {
+			h := l.self.forward(p, x, self, up, func(k, v backend.Tensor) (keys, values backend.Tensor) { return d.Cache.Store(p, i, k, v, rows) })
+			c := d.Cache.Layer(i)
+			h = l.cross.attend(p, h, c.Keys, c.Values, cross, up)
 			return l.ff.forward(p, h, m.Config.activation, up)
 		})
-	}
+	})
 	return m.Logits(p, m.decoder.norm.Forward(p, x))
 }

@@ -66,10 +66,15 @@ func TestPlans(t *testing.T) {
 						m.LogProbs(p, m.Decode(p, Targets{In: target, Source: source, Encoded: m.Encode(p, model.Stretch{In: source}), Absorb: absorb}), target.IDs)
 					})
 				}
-				perSource, perSequence := m.GenerateBytes(rows[1])
-				modeltest.Planned(t, fmt.Sprint("generating ", rows), perSource*int64(rows[0])+perSequence, func(p backend.Pass) {
-					d := m.StartDecoding(p, m.Encode(p, model.Stretch{In: source}), source, rows[1], nil)
-					p.Scope(func() backend.Tensor { d.Step(p, []int{0}, []int32{0}, 0, nil); return nil })
+				perSource, perTarget := m.StepBytes()
+				d := m.StartDecoding()
+				planned := perSource*int64(rows[0]) + perTarget + d.Cache.PageBytes()*int64(model.Pages(rows[0])+1)
+				modeltest.Planned(t, fmt.Sprint("generating ", rows), planned, func(p backend.Pass) {
+					source, sequences := packed(rows[0]), [2]model.Sequence{{Private: true}, {Private: true}}
+					d.Take(p, []*model.Sequence{&sequences[0]}, source, nil, 1)
+					feed := Feed{Source: &sequences[0], Target: &sequences[1], Row: d.Cache.Extend(&sequences[1], []int32{0})[0]}
+					d.Cache.Fit(p, 0)
+					d.Step(p, []Feed{feed}, nil)
 				})
 			}
 		})

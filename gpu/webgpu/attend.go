@@ -3,6 +3,7 @@ package webgpu
 import (
 	"math"
 	"slices"
+	"unsafe"
 
 	"github.com/medley-lora/medley/gpu/backend"
 	"github.com/medley-lora/medley/gpu/kernel"
@@ -68,9 +69,19 @@ type attending struct {
 	bias                 int
 	most                 int // rows of a window
 
+	placed           placedPages    // the latest
 	items            []backend.Span // of at most kernel.AttendRows queries each
 	q0, q1, k0, k1   int            // what the items cover; k0 > k1 stands for no keys
 	scores, mostKeys int
+}
+
+// The kernel's pages are the backend's: another number does not compile.
+var _ = [1]struct{}{}[backend.PageRows-kernel.PageRows]
+
+// placedPages is where the pages of a span are in the tables, their rows counted from a window's first.
+type placedPages struct {
+	pages     *int32
+	first, at int
 }
 
 // add cuts a span into items. The first queries of later items are at later positions.
@@ -108,10 +119,19 @@ func (a *attending) including(s backend.Span) attending {
 		g.q0, g.k0, g.k1 = s.Q0, math.MaxInt, 0
 	}
 	g.q1 = s.Q1
-	if s.K0 < s.K1 {
-		g.k0, g.k1 = min(g.k0, s.K0), max(g.k1, s.K1)
+	if first, end := keyRows(s); first < end {
+		g.k0, g.k1 = min(g.k0, first), max(g.k1, end)
 	}
 	return g
+}
+
+// keyRows is the range of rows that the keys of a span are in.
+func keyRows(s backend.Span) (first, end int) {
+	if s.Pages == nil || s.K0 == s.K1 {
+		return s.K0, s.K1
+	}
+	pages := s.Pages[:(s.K1+backend.PageRows-1)/backend.PageRows]
+	return int(slices.Min(pages)) * backend.PageRows, (int(slices.Max(pages)) + 1) * backend.PageRows
 }
 
 // aligned is a window of the rows [first, end) and a few before them.
@@ -124,6 +144,18 @@ func (a *attending) fits() bool {
 	return aligned(a.q0, a.q1).count <= a.most && (a.k0 >= a.k1 || aligned(a.k0, a.k1).count <= a.most)
 }
 
+// pages enters the first rows of a span's pages in a window in the tables, and returns where. Items of one span share them.
+func (a *attending) pages(s backend.Span, first int) int {
+	if a.placed.pages == unsafe.SliceData(s.Pages) && a.placed.first == first {
+		return a.placed.at
+	}
+	a.placed = placedPages{unsafe.SliceData(s.Pages), first, len(a.p.tables)}
+	for _, n := range s.Pages[:(s.K1+backend.PageRows-1)/backend.PageRows] {
+		a.p.table(uint32(int(n)*backend.PageRows - first))
+	}
+	return a.placed.at
+}
+
 // record enters the step for the items so far, and starts anew.
 func (a *attending) record() {
 	if len(a.items) == 0 || a.p.Err != nil {
@@ -133,15 +165,19 @@ func (a *attending) record() {
 	if a.k0 < a.k1 {
 		keys = aligned(a.k0, a.k1)
 	}
-	numbers := make([]uint32, 0, 7*len(a.items))
+	numbers := make([]uint32, 0, 8*len(a.items))
 	for _, s := range a.items {
+		pages := uint32(0)
+		if s.Pages != nil && s.K0 < s.K1 {
+			pages = 1 + uint32(a.pages(s, keys.first))
+		}
 		seen := s.K1 - s.K0
 		if a.spec.Causal {
 			seen = min(s.QPos+1, seen)
 		}
 		shift := int32(a.spec.BiasZero - s.QPos)
 		numbers = append(numbers, uint32(s.Q0-queries.first), uint32(s.Q1-s.Q0), uint32(max(0, s.K0-keys.first)), uint32(s.K1-s.K0), uint32(seen), uint32(shift),
-			uint32(int32(max(math.MinInt32, s.QPos+1-a.spec.Window))))
+			uint32(int32(max(math.MinInt32, s.QPos+1-a.spec.Window))), pages)
 	}
 	step := a.kernel.Step(kernel.AttendSize{
 		Heads: a.spec.Heads, Group: a.spec.Groups(), Windowed: a.spec.Window > 0, Width: a.y.cols / a.spec.Heads, Scale: a.spec.Scale, Items0: a.p.table(numbers...), Items: len(a.items),

@@ -110,6 +110,12 @@ func (p *pass) Embed(table backend.Resident, ids []int32) backend.Tensor {
 	return y
 }
 
+func (p *pass) Free(t backend.Tensor) {
+	if x := p.input("free", t); x.pass == p {
+		p.made.Free(x)
+	}
+}
+
 func (p *pass) Gather(x backend.Tensor, rows []int32) backend.Tensor {
 	p.begin()
 	in := p.input("gather", x)

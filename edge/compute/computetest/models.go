@@ -25,7 +25,7 @@ type Models struct {
 	Fail  func(call string) error   // if set, is asked by "open", "score" and "answer" before they answer
 	Asked func(weights [][]float64) // if set, is told of what is scored
 
-	Asking func(spec compute.Spec, weights []float64) // if set, is told of what is answered
+	Asking func(spec compute.Spec, prompts []compute.Prompt, weights []float64) // if set, is told of what is answered
 
 	Opened, Scored, Closed atomic.Int64 // models; candidates; models
 }
@@ -149,7 +149,7 @@ func (m *model) Generate(ctx context.Context, inputs []string, _ []float64, prog
 // Answer says each text, and of each conversation the last message, in two pieces; a token is a byte.
 func (m *model) Answer(ctx context.Context, prompts []compute.Prompt, weights []float64, _ compute.Sampling, l compute.Listener) ([]compute.Answer, error) {
 	if m.Asking != nil {
-		m.Asking(m.spec, weights)
+		m.Asking(m.spec, prompts, weights)
 	}
 	answers := make([]compute.Answer, len(prompts))
 	for i, p := range prompts {

@@ -61,6 +61,8 @@ func Run(t *testing.T, open func() (backend.Backend, error), tolerance Tolerance
 	t.Run("update", s.update)
 	t.Run("attend", s.attend)
 	t.Run("cache", s.cache)
+	t.Run("pages", s.pages)
+	t.Run("free", s.free)
 	t.Run("gate", s.gate)
 	t.Run("gather", s.gather)
 	t.Run("scatter", s.scatter)

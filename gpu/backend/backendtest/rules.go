@@ -138,6 +138,18 @@ func (s *suite) stickyErrors(t *testing.T) {
 		"keys backwards": func(p backend.Pass, x backend.Tensor) backend.Tensor {
 			return attend(p, x, backend.Attention{Heads: 2}, backend.Span{Q1: 3, K0: 2, K1: 1})
 		},
+		"pages past the end": func(p backend.Pass, _ backend.Tensor) backend.Tensor {
+			return attend(p, p.Zeros(backend.PageRows+3, 4), backend.Attention{Heads: 2}, backend.Span{Q1: 3, K1: 3, Pages: []int32{1}})
+		},
+		"page negative": func(p backend.Pass, _ backend.Tensor) backend.Tensor {
+			return attend(p, p.Zeros(backend.PageRows, 4), backend.Attention{Heads: 2}, backend.Span{Q1: 3, K1: 3, Pages: []int32{-1}})
+		},
+		"keys past their pages": func(p backend.Pass, _ backend.Tensor) backend.Tensor {
+			return attend(p, p.Zeros(2*backend.PageRows, 4), backend.Attention{Heads: 2}, backend.Span{Q1: 3, K1: backend.PageRows + 1, Pages: []int32{1}})
+		},
+		"keys in the middle of pages": func(p backend.Pass, _ backend.Tensor) backend.Tensor {
+			return attend(p, p.Zeros(backend.PageRows, 4), backend.Attention{Heads: 2}, backend.Span{Q1: 3, K0: 1, K1: 3, Pages: []int32{0}})
+		},
 		"queries overlap": func(p backend.Pass, x backend.Tensor) backend.Tensor {
 			return attend(p, x, backend.Attention{Heads: 2}, backend.Span{Q1: 2, K1: 3}, backend.Span{Q0: 1, Q1: 3, K1: 3})
 		},

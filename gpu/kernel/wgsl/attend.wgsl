@@ -2,10 +2,11 @@
 // the keys (arXiv 1805.02867), so any number of them will do.
 //
 //   q, y    [query rows, stride], k, v  [key rows, kv_stride]; head n has columns [n·width, (n+1)·width), of k and v those of head n / group
-//   tables  from items0, seven numbers per item: first row of q, rows (at most ${rows}), first row of k, keys, how many of them the
+//   tables  from items0, eight numbers per item: first row of q, rows (at most ${rows}), first row of k, keys, how many of them the
 //           first row sees (each following row sees one more, if there is), and the row of the bias for key 0 and the first row
 //           of q (one less for each following row; signed); with a window the first key that the first row sees (one more for each
-//           following row; signed, for it may lie before the first).
+//           following row; signed, for it may lie before the first); and, if the keys are in pages of ${page_rows} rows, one more than where
+//           the first rows of these start in tables (the first row of k is then 0), else 0.
 //           From bias0: the bias [distances, heads], if there is one.
 //
 // One workgroup computes one head of one item, ${keys_at_once} keys at a time: an invocation has one row, and of it the scores of four keys and
@@ -53,9 +54,17 @@ fn ${input}_at(i: u32, c: u32) -> vec4<f32> {
 }
 //#end
 
+// page_start is how many rows further on than row j key number j is, modulo 2^32.
+fn page_start(pages: u32, j: u32) -> u32 {
+  if (pages == 0u) {
+    return 0u;
+  }
+  return tables[pages - 1u + j / ${page_rows}u] - j / ${page_rows}u * ${page_rows}u;
+}
+
 @compute @workgroup_size(${slots}, ${rows})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-  let at = p.items0 + 7u * group.y;
+  let at = p.items0 + 8u * group.y;
   let rows = tables[at + 1u];
   let all_keys = min(tables[at + 3u], tables[at + 4u] + rows - 1u); // that the last row sees
   let row = min(local.y, rows - 1u);
@@ -72,6 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
   let head = group.x * ${head_width};
   let q0 = (tables[at] + row) * p.stride + head;
   let k0 = tables[at + 2u] * p.kv_stride + group.x / p.group * ${head_width};
+  let pages = tables[at + 7u];
   let row_queries = local.y * ${slots * sums}u;
   let row_slots = local.y * ${slots}u;
 //#for i in sums
@@ -97,9 +107,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let there = (places < vec4<u32>(keys)) & (places >= vec4<u32>(unseen));
     var s = vec4<f32>(LOWEST);
     if (j < keys) {
+      let moved = page_start(pages, j); // four keys are in one page
 //#for i in 4
       let j_${i} = min(j + ${i}u, keys - 1u);
-      let k_${i} = k0 + j_${i} * p.kv_stride;
+      let k_${i} = k0 + (moved + j_${i}) * p.kv_stride;
 //#end
       s = vec4<f32>();
       for (var c = 0u; c < vectors; c++) {
@@ -130,9 +141,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 //#end
     for (var g = 0u; g < ${slots}u && first + 4u * g < keys; g++) {
       let e = weights[row_slots + g];
+      let moved = page_start(pages, first + 4u * g);
       total += e.x + e.y + e.z + e.w;
 //#for n in 4
-      let at_${n} = k0 + min(first + 4u * g + ${n}u, keys - 1u) * p.kv_stride;
+      let at_${n} = k0 + (moved + min(first + 4u * g + ${n}u, keys - 1u)) * p.kv_stride;
 //#end
 //#for i in sums
       sum_${i} += e.x * v_at(at_0, v_${i}) + e.y * v_at(at_1, v_${i}) + e.z * v_at(at_2, v_${i}) + e.w * v_at(at_3, v_${i});

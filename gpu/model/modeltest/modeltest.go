@@ -2,6 +2,7 @@
 package modeltest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/medley-lora/medley/gpu/backend"
@@ -70,6 +71,15 @@ func (c *Counting) Rotate(x, angles backend.Tensor, heads int) backend.Tensor {
 // Gather counts what it makes.
 func (c *Counting) Gather(x backend.Tensor, rows []int32) backend.Tensor {
 	return c.count(c.Pass.Gather(x, rows))
+}
+
+// Free counts what it frees.
+func (c *Counting) Free(t backend.Tensor) {
+	c.Pass.Free(t)
+	if i := slices.Index(c.made, t); i >= 0 {
+		c.live -= bytesOf(t)
+		c.made = slices.Delete(c.made, i, i+1)
+	}
 }
 
 // Zeros counts what it makes.

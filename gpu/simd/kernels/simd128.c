@@ -47,10 +47,10 @@ static const medley_isa simd128 = {.compose = compose_task, .linear = linear_tas
 #define EXPORT(name) __attribute__((export_name(#name)))
 
 // What package simd knows of the layouts.
-_Static_assert(PANEL == 32 && CHUNK == 256, "constants of memory.go and ops.go");
+_Static_assert(PANEL == 32 && CHUNK == 256 && PAGE_ROWS == 32, "constants of memory.go, ops.go and package backend");
 _Static_assert(sizeof(medley_term) == 24 && offsetof(medley_term, b) == 4 && offsetof(medley_term, rank) == 8 && offsetof(medley_term, weight) == 16 && offsetof(medley_term, scale) == 20, "term of linear.go");
 _Static_assert(sizeof(medley_segment) == 56 && offsetof(medley_segment, row1) == 8 && offsetof(medley_segment, term0) == 16 && offsetof(medley_segment, terms) == 24 && offsetof(medley_segment, product) == 32 && offsetof(medley_segment, tokens) == 40, "segment of linear.go");
-_Static_assert(sizeof(medley_span) == 40 && offsetof(medley_span, q1) == 8 && offsetof(medley_span, k0) == 16 && offsetof(medley_span, k1) == 24 && offsetof(medley_span, q_pos) == 32, "span of ops.go");
+_Static_assert(sizeof(medley_span) == 48 && offsetof(medley_span, page0) == 40 && offsetof(medley_span, q1) == 8 && offsetof(medley_span, k0) == 16 && offsetof(medley_span, k1) == 24 && offsetof(medley_span, q_pos) == 32, "span of ops.go");
 
 int medley_pool_run(medley_pool *p, medley_task task, void *job, int64_t tasks, double cost, float *scratch, int64_t scratch_bytes) {
 	(void)p, (void)cost, (void)scratch_bytes;
@@ -135,10 +135,10 @@ EXPORT(attend_scratch) double attend_bytes(uint32_t cols, uint32_t heads, uint32
 }
 
 // attend takes the bias as transpose_bias leaves it, or NULL.
-EXPORT(attend) void attend(const float *q, const float *k, const float *v, float *y, uint32_t cols, uint32_t heads, uint32_t group, float scale, uint32_t causal, double window, const medley_span *spans, uint32_t count, uint32_t max_keys, const float *bias, uint32_t distances, double bias_zero, float *scratch) {
+EXPORT(attend) void attend(const float *q, const float *k, const float *v, float *y, uint32_t cols, uint32_t heads, uint32_t group, float scale, uint32_t causal, double window, const medley_span *spans, uint32_t count, const int32_t *pages, uint32_t max_keys, const float *bias, uint32_t distances, double bias_zero, float *scratch) {
 	medley_attend_job job = {
 		.q = q, .k = k, .v = v, .y = y, .stride = (int64_t)stride(cols), .kv_stride = (int64_t)stride(cols / group), .heads = heads, .group = group,
 		.width = cols / heads, .scale = scale, .causal = causal, .window = (int64_t)window, .bias = bias, .distances = distances, .bias_zero = (int64_t)bias_zero, .max_keys = max_keys,
 	};
-	medley_attend(NULL, &simd128, job, spans, count, 0, scratch, 0);
+	medley_attend(NULL, &simd128, job, spans, count, pages, 0, scratch, 0);
 }
