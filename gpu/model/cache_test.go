@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -67,10 +66,10 @@ func TestPages(t *testing.T) {
 // beginnings is a hash of what the keys and values of each token follow from.
 func beginnings(s *Sequence) []uint64 {
 	h := fnv.New64a()
-	io.WriteString(h, s.Context)
+	h.Write([]byte(s.Context))
 	hashes := make([]uint64, len(s.tokens))
 	for i, token := range s.tokens {
-		binary.Write(h, binary.LittleEndian, token)
+		h.Write(binary.LittleEndian.AppendUint32(nil, uint32(token)))
 		hashes[i] = h.Sum64()
 	}
 	return hashes
