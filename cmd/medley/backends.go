@@ -25,7 +25,7 @@ import (
 type backendFlag struct {
 	Backend   string `default:"auto" help:"auto, cpu, webgpu or reference. auto tests each and takes the fastest that is right."`
 	Precision string `default:"f32" help:"How the base's weights are kept: f32; bf16 or int8 (cpu), f16 or int8 (webgpu). Less memory, faster where the processor has the instructions, and a slightly different loss: see score."`
-	Quantize  string `placeholder:"q8|q4" help:"Turn the base's weights into integers of 8 or 4 bits, in blocks of 32, as they are loaded (cpu, webgpu); on cpu say how far each layer is off."`
+	Quantize  string `placeholder:"q8|q4" help:"Turn the base's weights into integers of 8 or 4 bits, in blocks of 32, as they are loaded (cpu, webgpu), and say how far each layer is off."`
 	Chat      bool   `help:"Take inputs for a user's messages and put the base's chat template around them."`
 }
 

@@ -65,8 +65,8 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 		b.Close()
 		return nil, fault.In("--base "+folder, err)
 	}
-	if noteQuantised(a, e.Quantised()); f.Quantize != "" && len(e.Quantised()) == 0 {
-		a.note("--quantize changed nothing: the weights are in blocks already, or their rows are no multiple of 32")
+	if f.Quantize != "" {
+		noteQuantised(a, "", e.Quantised())
 	}
 	return &base{
 		backend: b.Info().Name, device: b.Info().Device, reason: choice.Reason,
@@ -77,8 +77,11 @@ func openBase(a *app, folder string, f backendFlag) (*base, error) {
 	}, nil
 }
 
-// noteQuantised says how far the weights of each layer are from what they were.
-func noteQuantised(a *app, changes []engine.Quantised) {
+// noteQuantised says how far --quantize took the weights of each layer from what they were.
+func noteQuantised(a *app, of string, changes []engine.Quantised) {
+	if len(changes) == 0 {
+		a.note("%s--quantize changed nothing: the weights are in blocks already, or their rows are no multiple of 32", of)
+	}
 	var layers []string // in the order of loading
 	lines := map[string][]string{}
 	for _, q := range changes {
@@ -92,7 +95,7 @@ func noteQuantised(a *app, changes []engine.Quantised) {
 		lines[layer] = append(lines[layer], fmt.Sprintf("%s%.2f %%", part, 100*q.Error))
 	}
 	for _, layer := range layers {
-		a.note("quantised %s, off by: %s", layer, strings.Join(lines[layer], ", "))
+		a.note("%squantised %s, off by: %s", of, layer, strings.Join(lines[layer], ", "))
 	}
 }
 
@@ -110,6 +113,7 @@ func openElsewhere(a *app, folder service.Folder, f backendFlag, reason string) 
 		s.Close()
 		return nil, err
 	}
+	var once sync.Once
 	return &base{
 		backend: info.Name, device: info.Device, reason: reason,
 		open: func(method lora.Method, modules []module) (session, error) {
@@ -117,7 +121,11 @@ func openElsewhere(a *app, folder service.Folder, f backendFlag, reason string) 
 			for _, m := range modules {
 				q.Modules = append(q.Modules, service.Folder{Name: m.name, Path: m.folder})
 			}
-			return s.Open(a.ctx, q)
+			opened, err := s.Open(a.ctx, q)
+			if err == nil && f.Quantize != "" {
+				once.Do(func() { noteQuantised(a, "", opened.Quantised()) })
+			}
+			return opened, err
 		},
 		close: sync.OnceFunc(func() { s.Close() }),
 	}, nil

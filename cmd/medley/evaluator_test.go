@@ -211,6 +211,9 @@ func TestEvaluatorQuantisesAndChats(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if changes := s.Quantised(); (len(changes) > 0) != strings.HasPrefix(flags, "--quantize") {
+			t.Errorf("%s: %d weights are said to be quantised", flags, len(changes))
+		}
 		got, err := s.Score(t.Context(), examples, [][]float64{{}})
 		if err != nil {
 			t.Fatal(err)

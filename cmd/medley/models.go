@@ -109,7 +109,11 @@ func (f baseFlags) relay(a *app, s *state, log *slog.Logger) (relay *service.Rel
 		},
 	})
 	served := &servedFolders{bases, library}
-	relay = service.NewRelay(supervisor, service.RelayOptions{Resolve: served.resolve, Bases: served.list})
+	relay = service.NewRelay(supervisor, service.RelayOptions{Resolve: served.resolve, Bases: served.list, Loaded: func(base string, changes []engine.Quantised) {
+		if f.Quantize != "" {
+			noteQuantised(a, base+": ", changes)
+		}
+	}})
 	s.close = append(s.close, relay.Close)
 	names := slices.Sorted(maps.Keys(bases))
 	return relay, func(ctx context.Context) error { return relay.Warm(ctx, names...) }, nil

@@ -22,7 +22,8 @@ import (
 
 // Options bounds an engine. The zero value works.
 type Options struct {
-	// Memory is how many bytes of activations one pass may plan for; larger batches are split. Default 256 MiB.
+	// Memory is how many bytes of activations one pass may plan for, with keys and values in generation; larger batches are split. Default
+	// 256 MiB.
 	Memory int64
 	// MaxSource and MaxTarget are the most tokens of an input and of an output, the end token included; longer ones are cut
 	// with a warning. Defaults 2048 and 256, as LoraHub's.

@@ -64,7 +64,7 @@ func (g *generator) close() {
 	g.loop.Wait()
 }
 
-// run makes one pass after the other. There is more than one only when one fails.
+// run makes one pass after the other. There is more than one only when one fails or is canceled.
 func (g *generator) run() {
 	for g.pass() {
 	}

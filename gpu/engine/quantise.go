@@ -11,8 +11,8 @@ import (
 
 // Quantised is a weight that was turned into integers, and how far these are from it: the root of Σ(w − ŵ)² / Σw².
 type Quantised struct {
-	Name  string
-	Error float64
+	Name  string  `json:"name"`
+	Error float64 `json:"error"`
 }
 
 // Quantised lists the weights that Options.Quantise has changed, in the order of loading.

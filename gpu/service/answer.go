@@ -56,7 +56,7 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, openReply{ID: id, Backend: m.Backend()})
+	return reply(w, openReply{ID: id, Backend: m.Backend(), Quantised: m.Quantised()})
 }
 
 func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {

@@ -155,7 +155,7 @@ func (c *Client) Open(ctx context.Context, q OpenRequest) (*Session, error) {
 		return nil, err
 	}
 	return &Session{
-		life: ctx, backend: opened.Backend,
+		life: ctx, opened: opened,
 		with: func(_ context.Context, send func(*Client, string) error) error { return send(c, opened.ID) },
 		end:  func(ctx context.Context) error { return c.close(ctx, opened.ID) },
 	}, nil

@@ -38,6 +38,8 @@ func (m *hostModel) Close() error {
 
 func (m *hostModel) Backend() Backend { return m.host.info }
 
+func (m *hostModel) Quantised() []engine.Quantised { return m.base.engine.Quantised() }
+
 func (m *hostModel) Count(ctx context.Context, examples []task.Example) (task.Counts, error) {
 	return m.mixer.Count(ctx, examples)
 }

@@ -13,8 +13,7 @@ type kept struct {
 	request OpenRequest
 	opening gate    // held to open
 	on      *Client // where the session is open; nil before, and when it is lost
-	id      string  // there
-	backend Backend // of the first opening
+	opened  openReply
 	closed  atomic.Bool
 }
 
@@ -28,19 +27,19 @@ func (k *kept) openOn(ctx context.Context, c *Client) (id string, err error) {
 		return "", errNoSession
 	}
 	if k.on == c {
-		return k.id, nil
+		return k.opened.ID, nil
 	}
 	opened, err := c.open(ctx, k.request)
 	if err != nil {
 		return "", err
 	}
-	if k.backend.Name != "" && (opened.Backend.Name != k.backend.Name || opened.Backend.Device != k.backend.Device) {
+	if first := k.opened.Backend; first.Name != "" && (opened.Backend.Name != first.Name || opened.Backend.Device != first.Device) {
 		c.close(ctx, opened.ID)
 		return "", fault.New(fault.Internal, "evaluator", "came back on %s (%s) instead of %s (%s), which gives other numbers",
-			opened.Backend.Name, opened.Backend.Device, k.backend.Name, k.backend.Device)
+			opened.Backend.Name, opened.Backend.Device, first.Name, first.Device)
 	}
-	k.on, k.id, k.backend = c, opened.ID, opened.Backend
-	return k.id, nil
+	k.on, k.opened = c, opened
+	return opened.ID, nil
 }
 
 // close frees the session where it is open. With the evaluator dead nothing is left to free.
@@ -52,7 +51,7 @@ func (k *kept) close(ctx context.Context) error {
 	if k.closed.Swap(true) || k.on == nil {
 		return nil
 	}
-	err := k.on.close(ctx, k.id)
+	err := k.on.close(ctx, k.opened.ID)
 	if errors.As(err, new(broken)) {
 		return nil
 	}
@@ -65,7 +64,7 @@ func (k *kept) lose(ctx context.Context, id string) error {
 		return err
 	}
 	defer k.opening.leave()
-	if k.id == id {
+	if k.opened.ID == id {
 		k.on = nil
 	}
 	return nil

@@ -88,8 +88,9 @@ type readyReply struct {
 }
 
 type openReply struct {
-	ID      string  `json:"id"`
-	Backend Backend `json:"backend"`
+	ID        string             `json:"id"`
+	Backend   Backend            `json:"backend"`
+	Quantised []engine.Quantised `json:"quantised,omitempty"`
 }
 
 type tokensRequest struct {

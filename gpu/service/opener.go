@@ -27,6 +27,7 @@ type Opener interface {
 // Model is a base model with modules, as engine.Mixer and Session are. It is safe for concurrent use.
 type Model interface {
 	Backend() Backend
+	Quantised() []engine.Quantised // the engine's, of the base
 	Count(ctx context.Context, examples []task.Example) (task.Counts, error)
 	Score(ctx context.Context, examples []task.Example, weights [][]float64) ([]search.Score, error)
 	Answer(ctx context.Context, prompts []engine.Prompt, weights []float64, s engine.Sampling, l engine.AnswerListener) ([]engine.Answer, error)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/medley-lora/medley/gpu/engine"
 	"github.com/medley-lora/medley/shared/fault"
 	"github.com/medley-lora/medley/shared/lora"
 )
@@ -17,6 +18,8 @@ type RelayOptions struct {
 	Resolve func(ctx context.Context, q OpenRequest) (resolved OpenRequest, release func(), err error)
 	// Bases lists the bases that Resolve knows.
 	Bases func(ctx context.Context) ([]Base, error)
+	// Loaded, unless nil, is told by Warm of each base that was loaded, and of its weights that were quantised.
+	Loaded func(base string, changes []engine.Quantised)
 }
 
 // Relay opens models in a supervised evaluator process, for clients that name bases and the digests of modules instead of folders.
@@ -41,6 +44,9 @@ func (r *Relay) Warm(ctx context.Context, bases ...string) error {
 		m, err := r.Open(ctx, OpenRequest{Base: Folder{Name: name}, Method: string(lora.Delta)})
 		if err != nil {
 			return err
+		}
+		if r.options.Loaded != nil {
+			r.options.Loaded(name, m.Quantised())
 		}
 		if err := m.Close(); err != nil {
 			return err

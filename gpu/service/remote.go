@@ -117,7 +117,7 @@ func (r *Remote) Open(ctx context.Context, q OpenRequest) (*Session, error) {
 		}
 		return nil // the evaluator has closed it
 	}
-	return &Session{life: ctx, backend: k.backend, with: with, end: end}, nil
+	return &Session{life: ctx, opened: k.opened, with: with, end: end}, nil
 }
 
 // lostSession is the error of a session that the evaluator does not know any more, or is about to end.

@@ -19,8 +19,8 @@ import (
 // Session is a base model and modules in an evaluator; it gives the numbers and the errors that an engine.Mixer gives in this process,
 // bit for bit. It is safe for concurrent use.
 type Session struct {
-	life    context.Context
-	backend Backend
+	life   context.Context
+	opened openReply
 	// with calls send with a client and the session's id there, again if the evaluator dies and another takes its place.
 	with func(ctx context.Context, send func(c *Client, id string) error) error
 	end  func(ctx context.Context) error
@@ -29,7 +29,10 @@ type Session struct {
 var _ compose.Model = (*Session)(nil)
 
 // Backend is what the session runs on.
-func (s *Session) Backend() Backend { return s.backend }
+func (s *Session) Backend() Backend { return s.opened.Backend }
+
+// Quantised is the engine's, of the base.
+func (s *Session) Quantised() []engine.Quantised { return s.opened.Quantised }
 
 // ask makes one request of a session and returns its answer.
 func ask[T any](ctx context.Context, s *Session, path string, body any) (answer T, err error) {

@@ -130,7 +130,7 @@ func (s *Supervisor) Open(ctx context.Context, q OpenRequest) (*Session, error) 
 		return nil, err
 	}
 	return &Session{
-		life: ctx, backend: k.backend,
+		life: ctx, opened: k.opened,
 		with: func(ctx context.Context, send func(*Client, string) error) error {
 			return s.do(ctx, func(c *child) error {
 				id, err := k.openOn(ctx, c.client)
