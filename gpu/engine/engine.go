@@ -22,13 +22,15 @@ import (
 
 // Options bounds an engine. The zero value works.
 type Options struct {
-	// Memory is how many bytes of activations one pass may plan for, with keys and values in generation; larger batches are split. Default
-	// 256 MiB.
+	// Memory is how many bytes of activations one pass may plan for; larger batches are split. Default 256 MiB.
 	Memory int64
 	// MaxSource and MaxTarget are the most tokens of an input and of an output, the end token included; longer ones are cut
 	// with a warning. Defaults 2048 and 256, as LoraHub's.
 	MaxSource, MaxTarget int
-	// KeepCache is how long the keys and values of what was generated stay after the last call of Generate, for calls whose sources begin alike.
+	// Cache is how many bytes of keys and values the sequences that are generated at one time may come to need; others wait. A sequence that
+	// needs more is generated alone. Default four times Memory.
+	Cache int64
+	// KeepCache is how long keys and values, up to Memory, stay after the last call of Generate, for calls whose sources begin alike.
 	KeepCache time.Duration
 	// Admit, if set, is asked before a base is loaded, of so many parameters and beside them so many bytes that stay in the blocks that they
 	// are in; an error of its is Open's.
@@ -44,6 +46,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Memory == 0 {
 		o.Memory = 256 << 20
+	}
+	if o.Cache == 0 {
+		o.Cache = 4 * o.Memory
 	}
 	if o.MaxSource == 0 {
 		o.MaxSource = 2048

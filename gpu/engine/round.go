@@ -57,7 +57,7 @@ type round struct {
 	active      []*sequence
 	rows        int   // most tokens of sources in a step
 	perSequence int64 // bytes, its pages apart
-	room        int64 // bytes for sequences and their pages
+	room        int64 // bytes for sequences, their pages apart
 }
 
 func newRound(g *generator, p backend.Pass) *round {
@@ -65,9 +65,9 @@ func newRound(g *generator, p backend.Pass) *round {
 	perToken, perSequence := g.engine.model.stepBytes()
 	rows := min(max(1, memory/2/perToken), sourceRows)
 	r := &round{
-		generator: g, p: p, decoding: g.engine.model.decode(), rows: int(rows), perSequence: perToken + perSequence, room: max(0, memory-rows*perToken),
+		generator: g, p: p, decoding: g.engine.model.decode(), rows: int(rows), perSequence: perToken + perSequence, room: memory - rows*perToken,
 	}
-	r.decoding.cache().Keep(int(r.room / r.decoding.cache().PageBytes()))
+	r.decoding.cache().Keep(int(memory / r.decoding.cache().PageBytes()))
 	return r
 }
 
@@ -163,7 +163,7 @@ func (r *round) admit(ctx context.Context, left int, first bool) *sequence {
 	c := r.calls[i]
 	s := &sequence{call: c, request: c.next, stream: rand.New(rand.NewPCG(c.sampling.Seed, uint64(c.next)))}
 	r.decoding.prepare(s, r.engine.snapshot())
-	if (len(r.active) > 0 && r.planned(s) > r.room) || (!first && r.decoding.atOnce(s) > left) {
+	if (len(r.active) > 0 && !r.fits(s)) || (!first && r.decoding.atOnce(s) > left) {
 		return nil
 	}
 	r.active = append(r.active, s)
@@ -173,14 +173,14 @@ func (r *round) admit(ctx context.Context, left int, first bool) *sequence {
 	return s
 }
 
-// planned is the memory that the sequences and one more may come to need.
-func (r *round) planned(s *sequence) int64 {
+// fits says whether there is memory for what the sequences and one more may come to need.
+func (r *round) fits(s *sequence) bool {
 	cache := r.decoding.cache()
 	pages := cache.Used() + s.needs - cache.Shared(&s.target, s.pending[:len(s.pending)-1])
 	for _, other := range r.active {
 		pages += other.future()
 	}
-	return int64(pages)*cache.PageBytes() + int64(len(r.active)+1)*r.perSequence
+	return int64(pages)*cache.PageBytes() <= r.engine.options.Cache && int64(len(r.active)+1)*r.perSequence <= r.room
 }
 
 // step feeds sequences, and passes on the tokens that come of it.

@@ -24,16 +24,13 @@ func NewCache(layers, cols int) *Cache {
 func (c *Cache) Keep(most int) { c.pages.most = max(1, most) }
 
 // Fit makes room for the pages that sequences have and for so many that they will ask for. It is called before the rows that Extend has given
-// are written. Room that was made is copied when more is needed, and then grows to twice as much.
+// are written. Room that was made is copied when more is needed, and then grows by half at least.
 func (c *Cache) Fit(p backend.Pass, ahead int) {
 	need := len(c.pages.all) * backend.PageRows
 	if need <= c.rows {
 		return
 	}
-	grown := max(2*c.rows, need+max(0, ahead-len(c.pages.free))*backend.PageRows)
-	if most := c.pages.most * backend.PageRows; most > 0 {
-		grown = max(need, min(grown, most))
-	}
+	grown := max(c.rows*3/2/backend.PageRows*backend.PageRows, need+max(0, ahead-len(c.pages.free))*backend.PageRows)
 	for i := range c.layers {
 		l := &c.layers[i]
 		l.Keys, l.Values = c.grow(p, l.Keys, grown), c.grow(p, l.Values, grown)

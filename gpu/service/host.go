@@ -22,6 +22,9 @@ const (
 // keepCache is engine.Options.KeepCache: people take about as long to go on with a conversation.
 const keepCache = time.Minute
 
+// leastCache is the least of engine.Options.Cache: its default.
+const leastCache = 1 << 30
+
 // HostOptions bounds a host. The zero value works.
 type HostOptions struct {
 	// Memory is how many bytes loaded bases and modules may take; the passes' activations come on top (see Limits). What nothing uses
@@ -229,6 +232,9 @@ func (h *Host) load(ctx context.Context, b backend.Backend, key baseKey, f Folde
 	var reserved int64
 	options := key.limits.options()
 	options.Quantise, options.Chat, options.KeepCache = h.options.Quantise, h.options.Chat, keepCache
+	if options.Memory == 0 { // with limits of its own a base has their multiple
+		options.Cache = max(leastCache, h.options.Memory/8)
+	}
 	options.Admit = func(parameters, packed int64) error {
 		expected := int64(float64(parameters)*h.perWeight) + packed
 		if err := h.resident.reserve(expected); err != nil {
