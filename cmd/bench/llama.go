@@ -175,7 +175,8 @@ func (c *llamaCommand) write(cases []llamaCase, ours, peer *side, about map[stri
 	mib := func(v float64) string {
 		return fmt.Sprintf("%.0f MiB, %.2f of the file", v, v*(1<<20)/float64(info.Size()))
 	}
-	fmt.Fprintf(&b, "\nWanted of one sequence: at least %.1f of llama.cpp. There, different adapters for the sequences of one batch are not to be had.\n\n"+
+	fmt.Fprintf(&b, "\nWanted of one sequence: at least %.1f of llama.cpp. There, different adapters for the sequences of one batch are not to be had. "+
+		"A prompt that sequences have in common is computed once here without being told; there a program can copy it from one to the other, which is not timed.\n\n"+
 		"Memory after 16 tokens and the 64 that follow them: Medley's process holds %s, of its own (wanted: %.1f; the weights alone are the file), and has %.0f MiB of this program's "+
 		"file mapped. At its peak that was %.0f MiB together, for llama.cpp in Python %.0f MiB.\n",
 		wantLlama, mib(memory.Own), wantBytes, memory.Mapped, ours.short, peer.short)
