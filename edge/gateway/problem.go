@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -101,8 +102,18 @@ func asFault(err error) *fault.Error {
 	return &fault.Error{Code: fault.Internal, Cause: err}
 }
 
+// ofClient says whether an error is one of the connection that a request came by: nobody is there to answer.
+func ofClient(ctx context.Context, err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	at, known := ctx.Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && known && e.Op == "write" && e.Source != nil && e.Source.String() == at.String()
+}
+
 // problem is newProblem, told to the log with its cause.
 func (g *gateway) problem(ctx context.Context, err error) api.Problem {
+	if ofClient(ctx, err) {
+		err = fault.Wrap(err, fault.Canceled, "", "the client has gone")
+	}
 	p := newProblem(err, requestIDOf(ctx))
 	level := slog.LevelInfo
 	if p.Status >= http.StatusInternalServerError {
