@@ -13,10 +13,13 @@ import (
 	"github.com/medley-lora/medley/gpu/model"
 )
 
-// Most tokens of sources that a step takes in, alone and beside sequences that are being continued, which wait for them.
+// Tokens of sources that a step takes in: at most, and beside sequences that are being continued, as many as these can wait for. No number
+// depends on how sources are cut.
 const (
-	sourceRows     = 512
-	sourceRowsBusy = 128
+	sourceRows    = 512
+	leastBusyRows = 8 // fewer would take hardly less time
+	mostBusyRows  = 128
+	busyTime      = 200 * time.Millisecond // that a sequence waits for its next token
 )
 
 // sequence is a request that is under way.
@@ -55,9 +58,10 @@ type round struct {
 	p           backend.Pass
 	decoding    decoding
 	active      []*sequence
-	rows        int   // most tokens of sources in a step
-	perSequence int64 // bytes, its pages apart
-	room        int64 // bytes for sequences, their pages apart
+	rows        int           // most tokens of sources in a step
+	perRow      time.Duration // that the latest step with sources took for a token; 0 before
+	perSequence int64         // bytes, its pages apart
+	room        int64         // bytes for sequences, their pages apart
 }
 
 func newRound(g *generator, p backend.Pass) *round {
@@ -117,7 +121,7 @@ func (r *round) plan(ctx context.Context) []feed {
 	}
 	whole := r.rows
 	if len(feeds) > 0 {
-		whole = min(whole, sourceRowsBusy)
+		whole = min(whole, busyRows(r.perRow))
 	}
 	left := whole
 	for _, s := range r.active {
@@ -137,6 +141,11 @@ func (r *round) plan(ctx context.Context) []feed {
 	// Those under the same composition share a segment.
 	slices.SortStableFunc(feeds, func(a, b feed) int { return strings.Compare(a.target.Context, b.target.Context) })
 	return feeds
+}
+
+// busyRows is how many tokens of sources take about busyTime, each so long.
+func busyRows(perRow time.Duration) int {
+	return min(max(leastBusyRows, int(busyTime/max(1, perRow))), mostBusyRows)
 }
 
 // feed takes what a sequence is fed next, at most so many tokens.
@@ -197,6 +206,7 @@ func (r *round) step(feeds []feed) error {
 	}
 	var logits []float32
 	var err error
+	start := time.Now()
 	r.p.Scope(func() backend.Tensor {
 		var t backend.Tensor
 		if t, err = r.decoding.step(r.p, feeds, rows.updates(known)); t != nil && err == nil {
@@ -204,6 +214,9 @@ func (r *round) step(feeds []feed) error {
 		}
 		return nil
 	})
+	if n > len(feeds) {
+		r.perRow = time.Since(start) / time.Duration(n)
+	}
 	if err == nil {
 		r.advance(feeds, logits)
 		runtime.Gosched() // where there is one thread, callers hear of their tokens now
