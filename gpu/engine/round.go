@@ -224,13 +224,13 @@ func (r *round) step(feeds []feed) error {
 	return err
 }
 
-// aheadPages is how many pages are made for a sequence before it asks for them, at most.
+// aheadPages is how many pages are made for what follows a source before it asks for them, at most.
 const aheadPages = 8
 
 // ahead is how many pages the sequences will probably ask for.
 func (r *round) ahead() (pages int) {
 	for _, s := range r.active {
-		pages += min(s.future(), aheadPages)
+		pages += min(s.future(), model.Pages(len(s.pending))+aheadPages)
 	}
 	return pages
 }
