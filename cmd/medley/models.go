@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/medley-lora/medley/edge/archive"
@@ -250,19 +249,7 @@ func (m *openModel) Tokens(examples []task.Example) ([]int, error) {
 
 // Generate answers inputs greedily.
 func (m *openModel) Generate(ctx context.Context, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
-	var mu sync.Mutex
-	done := 0
-	answers, err := m.Model.Answer(ctx, engine.Texts(inputs), weights, engine.Sampling{}, engine.AnswerListener{Done: func(int, engine.Answer) {
-		mu.Lock()
-		defer mu.Unlock()
-		done++
-		progress(done)
-	}})
-	texts := make([]string, len(answers))
-	for i, answer := range answers {
-		texts[i] = answer.Text
-	}
-	return texts, err
+	return engine.Greedy(ctx, m.Model, inputs, weights, progress)
 }
 
 // Answer answers prompts.

@@ -179,6 +179,9 @@ type Span struct {
 // PageRows is the rows of a page of keys or of values.
 const PageRows = 32
 
+// PagesOf is how many pages so many rows take.
+func PagesOf(rows int) int { return (rows + PageRows - 1) / PageRows }
+
 // Groups is how many heads share one of k and v.
 func (a Attention) Groups() int {
 	if a.KVHeads == 0 {

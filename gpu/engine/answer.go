@@ -72,6 +72,25 @@ func (m *Mixer) Answer(ctx context.Context, prompts []Prompt, weights []float64,
 	return all, nil
 }
 
+// Answerer answers each prompt under one weight vector, as a Mixer does.
+type Answerer interface {
+	Answer(ctx context.Context, prompts []Prompt, weights []float64, s Sampling, l AnswerListener) ([]Answer, error)
+}
+
+// Greedy answers each input greedily under one weight vector. progress is called with the number of answers done.
+func Greedy(ctx context.Context, a Answerer, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
+	done := 0
+	answers, err := a.Answer(ctx, Texts(inputs), weights, Sampling{}, AnswerListener{Done: func(int, Answer) { done++; progress(done) }})
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(answers))
+	for i, answer := range answers {
+		texts[i] = answer.Text
+	}
+	return texts, nil
+}
+
 // answering is an answer that is on its way.
 type answering struct {
 	Answer

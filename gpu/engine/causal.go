@@ -139,10 +139,9 @@ type causalDecoding struct{ *llama.Decoding }
 
 func (d causalDecoding) cache() *model.Cache { return d.Cache }
 
-func (d causalDecoding) prepare(s *sequence, known *modules) {
+func (d causalDecoding) prepare(s *sequence) {
 	source := s.call.requests[s.request].Source
-	s.pending, s.needs = source, model.Pages(len(source)+s.call.limit(s.request))
-	s.target.Context = s.context(known)
+	s.pending, s.needs = source, backend.PagesOf(len(source)+s.call.limit(s.request))
 }
 
 func (causalDecoding) atOnce(*sequence) int { return 1 }

@@ -62,8 +62,8 @@ type family interface {
 // `source` if the model attends to a source by itself.
 type decoding interface {
 	cache() *model.Cache
-	// prepare sets what a new sequence is fed, the pages that it may come to need, and whom it shares pages with.
-	prepare(s *sequence, known *modules)
+	// prepare sets what a new sequence is fed, the pages that it may come to need, and whether it shares any.
+	prepare(s *sequence)
 	// atOnce is how many tokens of a new sequence have to go into one step.
 	atOnce(s *sequence) int
 	// take takes in the sources of those that are fed for the first time, if they are taken in by themselves. ahead is model.Cache.Fit's.

@@ -89,7 +89,7 @@ func (e *Engine) nextLogits(t *testing.T, source []int32) []float32 {
 	defer p.End()
 	d, known := e.model.decode(), e.snapshot()
 	s := &sequence{call: newCall(t.Context(), []Request{{Source: source}}, Sampling{MaxTokens: 1})}
-	d.prepare(s, known)
+	d.prepare(s)
 	feeds := []feed{{s, s.pending, d.cache().Extend(&s.target, s.pending), true}}
 	d.take(p, feeds, known, 0)
 	d.cache().Fit(p, 0)

@@ -199,11 +199,5 @@ func (m *Mixer) ScoreRequest(examples []task.Example, weights [][]float64) (Scor
 
 // Generate answers each input greedily under one weight vector. progress is called with the number of answers done.
 func (m *Mixer) Generate(ctx context.Context, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
-	done := 0
-	answers, err := m.Answer(ctx, Texts(inputs), weights, Sampling{}, AnswerListener{Done: func(int, Answer) { done++; progress(done) }})
-	texts := make([]string, len(answers))
-	for i, a := range answers {
-		texts[i] = a.Text
-	}
-	return texts, err
+	return Greedy(ctx, m, inputs, weights, progress)
 }

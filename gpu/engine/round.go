@@ -171,7 +171,8 @@ func (r *round) admit(ctx context.Context, left int, first bool) *sequence {
 	}
 	c := r.calls[i]
 	s := &sequence{call: c, request: c.next, stream: rand.New(rand.NewPCG(c.sampling.Seed, uint64(c.next)))}
-	r.decoding.prepare(s, r.engine.snapshot())
+	s.target.Context = s.context(r.engine.snapshot())
+	r.decoding.prepare(s)
 	if (len(r.active) > 0 && !r.fits(s)) || (!first && r.decoding.atOnce(s) > left) {
 		return nil
 	}
@@ -230,7 +231,7 @@ const aheadPages = 8
 // ahead is how many pages the sequences will probably ask for.
 func (r *round) ahead() (pages int) {
 	for _, s := range r.active {
-		pages += min(s.future(), model.Pages(len(s.pending))+aheadPages)
+		pages += min(s.future(), backend.PagesOf(len(s.pending))+aheadPages)
 	}
 	return pages
 }

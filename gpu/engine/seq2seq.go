@@ -79,9 +79,8 @@ type seq2seqDecoding struct {
 
 func (d seq2seqDecoding) cache() *model.Cache { return d.Cache }
 
-func (d seq2seqDecoding) prepare(s *sequence, known *modules) {
-	s.pending, s.needs = []int32{d.startID}, model.Pages(d.atOnce(s))+model.Pages(s.call.limit(s.request))
-	s.target.Context = s.context(known)
+func (d seq2seqDecoding) prepare(s *sequence) {
+	s.pending, s.needs = []int32{d.startID}, backend.PagesOf(d.atOnce(s))+backend.PagesOf(s.call.limit(s.request))
 	s.source.Private, s.target.Private = true, true
 }
 

@@ -20,19 +20,9 @@ func (m *Model) Forward(p backend.Pass, stretches ...model.Stretch) (backend.Ten
 	x := model.Run(p, m.embed, len(m.layers), stretches, func(x backend.Tensor, s model.Stretch, first, end int) backend.Tensor {
 		turn := p.Embed(angles, positions(s.In))
 		spec := m.attention(model.Spans(s.In, s.In))
-		return m.run(p, x, first, end, func(i int, x backend.Tensor) backend.Tensor { return m.layers[i].forward(p, x, turn, spec, s.Up, keep) })
+		return model.Through(p, x, first, end, func(i int, x backend.Tensor) backend.Tensor { return m.layers[i].forward(p, x, turn, spec, s.Up, keep) })
 	})
 	return m.norm.Forward(p, x), nil
-}
-
-// run takes x, which it frees, through the layers [first, end).
-func (m *Model) run(p backend.Pass, x backend.Tensor, first, end int, layer func(i int, x backend.Tensor) backend.Tensor) backend.Tensor {
-	for i := first; i < end; i++ {
-		before := x
-		x = p.Scope(func() backend.Tensor { return layer(i, before) })
-		p.Free(before)
-	}
-	return x
 }
 
 // LogProbs is the log-probability of each target after the rows chosen of Forward's result: -> [len(rows), 1].

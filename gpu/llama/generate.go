@@ -54,7 +54,7 @@ func (d *Decoding) Step(p backend.Pass, feeds []Feed, up model.Updates) (backend
 	}
 	x := p.Scope(func() backend.Tensor {
 		turn, spec := p.Embed(angles, at), m.attention(spans)
-		return m.run(p, p.Embed(m.embed, ids), 0, len(m.layers), func(i int, x backend.Tensor) backend.Tensor {
+		return model.Through(p, p.Embed(m.embed, ids), 0, len(m.layers), func(i int, x backend.Tensor) backend.Tensor {
 			return m.layers[i].forward(p, x, turn, spec, up, func(k, v backend.Tensor) (keys, values backend.Tensor) {
 				return d.Cache.Store(p, i, k, v, rows)
 			})

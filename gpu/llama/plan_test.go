@@ -55,7 +55,7 @@ func TestPlans(t *testing.T) {
 				})
 				token, sequence := m.StepBytes()
 				d := m.StartDecoding()
-				cache := d.Cache.PageBytes() * int64(model.Pages(rows))
+				cache := d.Cache.PageBytes() * int64(backend.PagesOf(rows))
 				modeltest.Planned(t, fmt.Sprint("generating ", rows), token*int64(rows)+sequence+cache, func(p backend.Pass) {
 					var s model.Sequence
 					feed := Feed{Sequence: &s, IDs: in.IDs, Rows: d.Cache.Extend(&s, in.IDs), Logits: true}

@@ -82,9 +82,6 @@ func (c *Cache) Used() int { return c.pages.used() }
 // Knows says whether there are pages that a sequence could share.
 func (c *Cache) Knows() bool { return len(c.pages.known) > 0 }
 
-// Pages is how many pages so many tokens take.
-func Pages(tokens int) int { return (tokens + backend.PageRows - 1) / backend.PageRows }
-
 // PageBytes is the memory of a page.
 func (c *Cache) PageBytes() int64 {
 	return 4 * 2 * int64(len(c.layers)) * int64(c.cols) * backend.PageRows

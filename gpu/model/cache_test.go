@@ -82,7 +82,7 @@ func check(t *testing.T, c *Cache, live []*Sequence, stored map[int32]uint64) {
 		for _, n := range s.pages {
 			users[n]++
 		}
-		if want := Pages(s.Len()); s.Pages() != want {
+		if want := backend.PagesOf(s.Len()); s.Pages() != want {
 			t.Fatalf("%d tokens in %d pages, want %d", s.Len(), s.Pages(), want)
 		}
 		for i, want := range beginnings(s) {

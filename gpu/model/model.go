@@ -81,6 +81,16 @@ func Run(p backend.Pass, embed backend.Resident, count int, stretches []Stretch,
 	return x
 }
 
+// Through takes x, which it frees, through the layers [first, end), and frees what each makes beside its result.
+func Through(p backend.Pass, x backend.Tensor, first, end int, layer func(i int, x backend.Tensor) backend.Tensor) backend.Tensor {
+	for i := first; i < end; i++ {
+		before := x
+		x = p.Scope(func() backend.Tensor { return layer(i, before) })
+		p.Free(before)
+	}
+	return x
+}
+
 // Map is a linear map that an adapter may update.
 type Map struct{ In, Out int }
 

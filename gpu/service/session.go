@@ -74,18 +74,7 @@ func (s *Session) Score(ctx context.Context, examples []task.Example, weights []
 
 // Generate is compose.Model's: greedy answers.
 func (s *Session) Generate(ctx context.Context, inputs []string, weights []float64, progress func(done int)) ([]string, error) {
-	done := 0
-	answers, err := s.Answer(ctx, engine.Texts(inputs), weights, engine.Sampling{}, engine.AnswerListener{
-		Done: func(int, engine.Answer) { done++; progress(done) },
-	})
-	if err != nil {
-		return nil, err
-	}
-	texts := make([]string, len(answers))
-	for i, a := range answers {
-		texts[i] = a.Text
-	}
-	return texts, nil
+	return engine.Greedy(ctx, s, inputs, weights, progress)
 }
 
 // Answer is the mixer's. The listener hears each text and each end once, also when the evaluator dies meanwhile and another does the work

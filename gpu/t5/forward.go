@@ -23,20 +23,11 @@ func (m *Model) encodeLayers(p backend.Pass, x backend.Tensor, layers []layer, s
 		Spans: model.Spans(s.In, s.In),
 	}
 	self.Bias, self.BiasZero = m.bias(m.encoder, s.In.Longest(), true)
-	return run(p, x, layers, func(_ int, l *layer, x backend.Tensor) backend.Tensor {
+	return model.Through(p, x, 0, len(layers), func(i int, x backend.Tensor) backend.Tensor {
+		l := &layers[i]
 		h := l.self.forward(p, x, self, s.Up, keep)
 		return l.ff.forward(p, h, m.Config.activation, s.Up)
 	})
-}
-
-// run takes x, which it frees, through layers.
-func run(p backend.Pass, x backend.Tensor, layers []layer, forward func(i int, l *layer, x backend.Tensor) backend.Tensor) backend.Tensor {
-	for i := range layers {
-		before := x
-		x = p.Scope(func() backend.Tensor { return forward(i, &layers[i], before) })
-		p.Free(before)
-	}
-	return x
 }
 
 // Layers is the number of encoder layers.
@@ -79,7 +70,8 @@ func (m *Model) Decode(p backend.Pass, d Targets) backend.Tensor {
 	self := backend.Attention{Heads: m.Config.Heads, Scale: 1, Causal: true, Spans: model.Spans(d.In, d.In)}
 	self.Bias, self.BiasZero = m.bias(m.decoder, d.In.Longest(), false)
 	cross := backend.Attention{Heads: m.Config.Heads, Scale: 1, Spans: model.Spans(d.In, d.Source)}
-	x := run(p, p.Embed(m.embed, d.In.IDs), m.decoder.layers, func(_ int, l *layer, x backend.Tensor) backend.Tensor {
+	x := model.Through(p, p.Embed(m.embed, d.In.IDs), 0, len(m.decoder.layers), func(i int, x backend.Tensor) backend.Tensor {
+		l := &m.decoder.layers[i]
 		h := l.self.forward(p, x, self, d.Up, keep)
 		if d.Absorb {
 			h = l.cross.absorb(p, h, cross, d)

@@ -59,7 +59,8 @@ func (d *Decoding) Step(p backend.Pass, feeds []Feed, up model.Updates) backend.
 	}
 	self.Bias, self.BiasZero = d.bias, d.zero
 	x := p.Scope(func() backend.Tensor {
-		return run(p, p.Embed(m.embed, ids), m.decoder.layers, func(i int, l *layer, x backend.Tensor) backend.Tensor {
+		return model.Through(p, p.Embed(m.embed, ids), 0, len(m.decoder.layers), func(i int, x backend.Tensor) backend.Tensor {
+			l := &m.decoder.layers[i]
 			h := l.self.forward(p, x, self, up, func(k, v backend.Tensor) (keys, values backend.Tensor) { return d.Cache.Store(p, i, k, v, rows) })
 			c := d.Cache.Layer(i)
 			h = l.cross.attend(p, h, c.Keys, c.Values, cross, up)

@@ -68,7 +68,7 @@ func TestPlans(t *testing.T) {
 				}
 				perSource, perTarget := m.StepBytes()
 				d := m.StartDecoding()
-				planned := perSource*int64(rows[0]) + perTarget + d.Cache.PageBytes()*int64(model.Pages(rows[0])+1)
+				planned := perSource*int64(rows[0]) + perTarget + d.Cache.PageBytes()*int64(backend.PagesOf(rows[0])+1)
 				modeltest.Planned(t, fmt.Sprint("generating ", rows), planned, func(p backend.Pass) {
 					source, sequences := packed(rows[0]), [2]model.Sequence{{Private: true}, {Private: true}}
 					d.Take(p, []*model.Sequence{&sequences[0]}, source, nil, 1)

@@ -130,7 +130,7 @@ func keyRows(s backend.Span) (first, end int) {
 	if s.Pages == nil || s.K0 == s.K1 {
 		return s.K0, s.K1
 	}
-	pages := s.Pages[:(s.K1+backend.PageRows-1)/backend.PageRows]
+	pages := s.Pages[:backend.PagesOf(s.K1)]
 	return int(slices.Min(pages)) * backend.PageRows, (int(slices.Max(pages)) + 1) * backend.PageRows
 }
 
@@ -150,7 +150,7 @@ func (a *attending) pages(s backend.Span, first int) int {
 		return a.placed.at
 	}
 	a.placed = placedPages{unsafe.SliceData(s.Pages), first, len(a.p.tables)}
-	for _, n := range s.Pages[:(s.K1+backend.PageRows-1)/backend.PageRows] {
+	for _, n := range s.Pages[:backend.PagesOf(s.K1)] {
 		a.p.table(uint32(int(n)*backend.PageRows - first))
 	}
 	return a.placed.at

@@ -63,7 +63,7 @@ func spansOf(keys []int, queries int) (stretches, paged []backend.Span, page []i
 	pages := 0
 	for _, n := range keys {
 		first = append(first, pages)
-		pages += (n + backend.PageRows - 1) / backend.PageRows
+		pages += backend.PagesOf(n)
 	}
 	order := rand.New(rand.NewPCG(1, 2)).Perm(pages) // the place of each page
 	page = make([]int32, pages*backend.PageRows)
@@ -78,7 +78,7 @@ func spansOf(keys []int, queries int) (stretches, paged []backend.Span, page []i
 		s := backend.Span{Q0: i * queries, Q1: (i + 1) * queries, K0: k0, K1: k0 + n, QPos: max(0, n-queries)}
 		stretches = append(stretches, s)
 		s.K0, s.K1, s.Pages = 0, n, []int32{}
-		for p := range (n + backend.PageRows - 1) / backend.PageRows {
+		for p := range backend.PagesOf(n) {
 			s.Pages = append(s.Pages, int32(order[first[i]+p]))
 		}
 		paged = append(paged, s)
